@@ -1,0 +1,48 @@
+"""`python -m training <command> <yaml> [key=value ...]`: the map of the training stage."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langmod.errors import LangmodError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+Yaml = Annotated[Path, typer.Argument(help="The settings of the run.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value", show_default=False)]
+
+
+@app.callback()
+def training() -> None:
+    """Corpora, tokenizers, language identifiers: one command, one yaml, one output folder."""
+
+
+@app.command()
+def corpus(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Clean and split raw text into a corpus folder with a card."""
+    from training.corpus import CorpusConfig, build_corpus
+
+    card = build_corpus(CorpusConfig.load(yaml, overrides or ()))
+    print(card.count_table(), card.size_table(), f"digest {card.digest}", sep="\n\n")
+
+
+@app.command()
+def tokenizer(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Learn one joint subword vocabulary and measure it on every language."""
+    from training.tokenizer import TokenizerConfig, train_tokenizer
+
+    print(train_tokenizer(TokenizerConfig.load(yaml, overrides or ())).table())
+
+
+def main() -> None:
+    """Runs a command; what goes wrong on purpose is one line on stderr and exit code 1."""
+    try:
+        app()
+    except LangmodError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
