@@ -1,0 +1,1 @@
+"""The BentoML service: one base in memory, modules chosen per request."""

@@ -1,0 +1,91 @@
+"""Modules in host memory, between the store on disk and the slots of a bank.
+
+Requests load here before their rows wait, so that a batch never waits for a disk.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from langmod.errors import LangmodError
+from langmod.store import Module
+
+Key = tuple[str, str]
+"""Name and digest."""
+
+
+class ModuleCache:
+    """Loaded modules by name and digest, least recently used out beyond a byte budget.
+
+    Requests that want the same module at once share one load. A module that could not be loaded is
+    refused from memory for a while, so that asking again and again costs no disk.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str, str], Module],
+        budget: int,
+        refuse_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.budget = budget
+        self._load = load
+        self._refuse_seconds = refuse_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._modules: OrderedDict[Key, Module] = OrderedDict()
+        self._loading: dict[Key, Future[Module]] = {}
+        self._refused: dict[Key, tuple[LangmodError, float]] = {}
+        self.nbytes = 0
+
+    def get(self, name: str, digest: str) -> Module:
+        """The module, from memory or disk.
+
+        Raises:
+            LangmodError: what loading it raised, now or within the last ``refuse_seconds``.
+        """
+        key = (name, digest)
+        with self._lock:
+            if key in self._modules:
+                self._modules.move_to_end(key)
+                return self._modules[key]
+            self._raise_refused(key)
+            promise, mine = self._loading.get(key), False
+            if promise is None:
+                promise, mine = Future(), True
+                self._loading[key] = promise
+        if mine:
+            self._fulfil(key, promise)
+        return promise.result()
+
+    def _raise_refused(self, key: Key) -> None:
+        error, until = self._refused.get(key, (None, 0.0))
+        if error is None:
+            return
+        if self._clock() < until:
+            raise error.with_traceback(None)
+        del self._refused[key]
+
+    def _fulfil(self, key: Key, promise: "Future[Module]") -> None:
+        try:
+            module = self._load(*key)
+        except BaseException as error:
+            with self._lock:
+                del self._loading[key]
+                if isinstance(error, LangmodError):
+                    self._refused[key] = (error, self._clock() + self._refuse_seconds)
+            promise.set_exception(error)
+            return
+        with self._lock:
+            del self._loading[key]
+            self._keep(key, module)
+        promise.set_result(module)
+
+    def _keep(self, key: Key, module: Module) -> None:
+        self._modules[key] = module
+        self.nbytes += module.nbytes
+        while self.nbytes > self.budget and len(self._modules) > 1:
+            _, dropped = self._modules.popitem(last=False)
+            self.nbytes -= dropped.nbytes

@@ -1,0 +1,211 @@
+"""Rows of all endpoints of one base meet in one bounded queue and leave it in mixed batches.
+
+One worker thread per base runs the batches; callers wait on asyncio. The scheduler knows nothing of
+what a row is: it needs its length and language, and ``run`` to answer a batch.
+"""
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from langmod.errors import Overloaded, Unavailable
+from service import metrics
+from service.lanes import Lanes
+
+logger = logging.getLogger("langmod.scheduler")
+LONGEST_RETRY = 60
+"""Seconds a refused caller is told to wait at most."""
+SPEED_MEMORY = 0.8
+"""Weight of the past in the running estimate of tokens a second."""
+
+
+class Schedulable(Protocol):
+    """What the scheduler must know of a row."""
+
+    @property
+    def language(self) -> str:
+        """Whose turn it takes; languages take turns."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Its tokens, special ones included."""
+        ...
+
+
+Row = TypeVar("Row", bound=Schedulable)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one scheduler."""
+
+    queued_rows: int = 2048
+    """Rows that may wait; a request beyond is refused."""
+    batch_rows: int = 64
+    batch_tokens: int = 4096
+    """Tokens of a batch after padding."""
+
+
+@dataclass(eq=False)
+class Ticket(Generic[Row, Answer]):
+    """A waiting row and the promise of its answer."""
+
+    row: Row
+    future: "Future[Answer]" = field(default_factory=Future)
+    arrived: float = field(default_factory=time.monotonic)
+
+    @property
+    def language(self) -> str:
+        """Its row's language."""
+        return self.row.language
+
+    @property
+    def length(self) -> int:
+        """Its row's tokens."""
+        return self.row.length
+
+    @property
+    def left(self) -> bool:
+        """The caller went away."""
+        return self.future.cancelled()
+
+
+class Scheduler(Generic[Row, Answer]):
+    """Batches rows by tokens and length, languages in turn, on one worker thread.
+
+    ``run`` answers a batch in order: for each row its answer, or an exception for that row alone.
+    If it raises, the rows are run one by one, so that only the culprit fails.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[list[Row]], Sequence[Answer | Exception]],
+        limits: Limits,
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self._run = run
+        self._lanes: Lanes[Ticket[Row, Answer]] = Lanes()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._tokens_a_second = 0.0
+        self._worker = threading.Thread(target=self._work, name=f"run-{name}", daemon=True)
+        self._worker.start()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait now."""
+        return self._lanes.rows
+
+    @property
+    def alive(self) -> bool:
+        """Whether batches are being run."""
+        return self._worker.is_alive() and not self._closed
+
+    async def submit(self, rows: Sequence[Row]) -> list[Answer | BaseException]:
+        """Answers in order, an exception in the place of a row that failed.
+
+        Either all rows are taken in or none; if the caller is cancelled, its waiting rows leave.
+
+        Raises:
+            Overloaded: the queue has no room; no row was taken in.
+            Unavailable: the scheduler is closed.
+        """
+        tickets: list[Ticket[Row, Answer]] = [Ticket(row) for row in rows]
+        self._admit(tickets)
+        promises = [asyncio.wrap_future(ticket.future) for ticket in tickets]
+        return await asyncio.gather(*promises, return_exceptions=True)
+
+    def close(self) -> None:
+        """Ends the worker after the running batch; waiting rows fail as ``Unavailable``."""
+        with self._changed:
+            self._closed = True
+            stranded = self._lanes.drain()
+            self._changed.notify_all()
+        for ticket in stranded:
+            if ticket.future.set_running_or_notify_cancel():
+                ticket.future.set_exception(self._stopping())
+        self._worker.join()
+
+    def _stopping(self) -> Unavailable:
+        return Unavailable(f"base {self.name} is stopping; send the request again")
+
+    def _admit(self, tickets: list[Ticket[Row, Answer]]) -> None:
+        with self._changed:
+            if self._closed:
+                raise self._stopping()
+            if self._full(len(tickets)):
+                self._lanes.purge()
+            # A request larger than the whole queue is taken in when nobody else waits.
+            if self._full(len(tickets)):
+                raise self._overloaded(len(tickets))
+            for ticket in tickets:
+                self._lanes.put(ticket)
+            self._changed.notify()
+        metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
+
+    def _full(self, more: int) -> bool:
+        return self._lanes.rows > 0 and self._lanes.rows + more > self.limits.queued_rows
+
+    def _overloaded(self, more: int) -> Overloaded:
+        ahead = self._lanes.tokens
+        seconds = math.ceil(ahead / self._tokens_a_second) if self._tokens_a_second else 1
+        retry_after = min(max(seconds, 1), LONGEST_RETRY)
+        return Overloaded(
+            f"{self._lanes.rows} texts wait for base {self.name} and {more} more were sent; "
+            f"at most {self.limits.queued_rows} may wait; try again in {retry_after} s",
+            retry_after=retry_after,
+        )
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._lanes.rows)
+                if self._closed:
+                    return
+                batch = self._lanes.take(self.limits.batch_tokens, self.limits.batch_rows)
+            live = [each for each in batch if each.future.set_running_or_notify_cancel()]
+            if live:
+                self._measure_and_answer(live)
+
+    def _measure_and_answer(self, tickets: list[Ticket[Row, Answer]]) -> None:
+        started = time.monotonic()
+        for ticket in tickets:
+            metrics.observe(self.name, "queue", ticket.language, started - ticket.arrived)
+        metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
+        metrics.BATCH_ROWS.labels(self.name).observe(len(tickets))
+        self._answer(tickets)
+        taken = max(time.monotonic() - started, 1e-6)
+        speed = sum(ticket.length for ticket in tickets) / taken
+        past = self._tokens_a_second or speed
+        self._tokens_a_second = SPEED_MEMORY * past + (1 - SPEED_MEMORY) * speed
+
+    def _answer(self, tickets: list[Ticket[Row, Answer]]) -> None:
+        try:
+            answers = list(zip(tickets, self._run([each.row for each in tickets]), strict=True))
+        except Exception as error:
+            if len(tickets) == 1:
+                _settle(tickets[0], error)
+                return
+            logger.exception("a batch of %d rows of %s failed as a whole", len(tickets), self.name)
+            for ticket in tickets:
+                self._answer([ticket])
+        else:
+            for ticket, answer in answers:
+                _settle(ticket, answer)
+
+
+def _settle(ticket: Ticket[Row, Answer], answer: Answer | Exception) -> None:
+    if isinstance(answer, Exception):
+        ticket.future.set_exception(answer)
+    else:
+        ticket.future.set_result(answer)

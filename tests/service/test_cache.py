@@ -1,0 +1,67 @@
+import threading
+
+import pytest
+
+from langmod.errors import BrokenModule
+from service.cache import ModuleCache
+from tests.service.modules import module
+
+
+class Disk:
+    def __init__(self):
+        self.loads = []
+        self.broken = set()
+
+    def load(self, name, digest):
+        self.loads.append(name)
+        if name in self.broken:
+            raise BrokenModule(f"{name} is damaged")
+        return module(name, digest=digest)
+
+
+def test_least_recently_used_leaves_beyond_the_budget():
+    disk = Disk()
+    cache = ModuleCache(disk.load, budget=2 * module("a").nbytes, refuse_seconds=1)
+    for name in "abacab":
+        assert cache.get(name, "d").manifest.name == name
+    assert disk.loads == ["a", "b", "c", "b"]
+    assert cache.nbytes == cache.budget
+
+
+def test_a_module_larger_than_the_budget_is_still_served():
+    cache = ModuleCache(Disk().load, budget=1, refuse_seconds=1)
+    assert cache.get("a", "d") is cache.get("a", "d")
+
+
+def test_requests_at_once_share_one_load():
+    release, loads = threading.Event(), []
+
+    def slow(name, digest):
+        loads.append(name)
+        release.wait(5)
+        return module(name, digest=digest)
+
+    cache = ModuleCache(slow, budget=10**6, refuse_seconds=1)
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(cache.get("a", "d"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert loads == ["a"]
+    assert len(got) == 8
+    assert len({id(each) for each in got}) == 1
+
+
+def test_a_broken_module_is_refused_from_memory_until_it_expires():
+    disk, now = Disk(), [0.0]
+    cache = ModuleCache(disk.load, budget=10**6, refuse_seconds=5, clock=lambda: now[0])
+    disk.broken.add("a")
+    for _ in range(3):
+        with pytest.raises(BrokenModule, match="a is damaged"):
+            cache.get("a", "d")
+    assert disk.loads == ["a"]
+    disk.broken.clear()
+    now[0] = 5.0
+    assert cache.get("a", "d").manifest.name == "a"
