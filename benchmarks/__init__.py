@@ -1,0 +1,1 @@
+"""Experiments and the tables made from their results."""

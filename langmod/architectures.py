@@ -1,0 +1,147 @@
+"""Where the parts of a base lie: one class per family, so that nothing else knows layer names."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+)
+
+from langmod.errors import ConfigError
+from langmod.specs import Kind
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One pile of equal layers: a base's encoder, or a translator's decoder."""
+
+    name: str
+    layers: nn.ModuleList
+    block_norm: str | None
+    """Path inside a layer of the norm that closes it (post-norm), None when pre-norm."""
+
+    @cached_property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """Path of every linear in a layer → its input and output width."""
+        return {
+            path: (module.in_features, module.out_features)
+            for path, module in self.layers[0].named_modules()
+            if isinstance(module, nn.Linear)
+        }
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+
+class Architecture(ABC):
+    """A family of bases; a subclass registers itself for its ``model_type`` values."""
+
+    kind: ClassVar[Kind]
+    model_types: ClassVar[tuple[str, ...]] = ()
+    families: ClassVar[dict[str, type["Architecture"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        for model_type in cls.model_types:
+            if model_type in Architecture.families:
+                raise TypeError(f"two architectures claim {model_type}")
+            Architecture.families[model_type] = cls
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+
+    @property
+    def width(self) -> int:
+        """D, the width of a token's vector."""
+        return int(self.model.config.hidden_size)
+
+    @abstractmethod
+    def stacks(self) -> tuple[Stack, ...]:
+        """Encoder first."""
+
+    @abstractmethod
+    def vocabulary_head(self) -> nn.Module:
+        """The module that turns vectors ``[..., D]`` into vocabulary logits ``[..., V]``."""
+
+    def linears(self) -> Iterator[tuple[Stack, int, str, nn.Module]]:
+        """Every linear of every layer: stack, layer number, path in the layer, module."""
+        for stack in self.stacks():
+            for index, layer in enumerate(stack.layers):
+                for path in stack.linears:
+                    yield stack, index, path, layer.get_submodule(path)
+
+
+class EncoderArchitecture(Architecture):
+    """XLM-R, RoBERTa and BERT: post-norm layers, learned positions."""
+
+    kind = "encoder"
+    model_types = ("xlm-roberta", "roberta", "bert")
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The model without its head."""
+        return self.model.base_model
+
+    def stacks(self) -> tuple[Stack, ...]:
+        return (Stack("encoder", self.backbone.encoder.layer, "output.LayerNorm"),)
+
+    def vocabulary_head(self) -> nn.Module:
+        return self.model.lm_head if hasattr(self.model, "lm_head") else self.model.cls
+
+    def words(self, token_ids: Tensor) -> Tensor:
+        """Token ids ``[B, T]`` → word vectors ``[B, T, D]``, before positions and norm."""
+        return self.backbone.embeddings.word_embeddings(token_ids)
+
+    @property
+    def first_position(self) -> int:
+        """Position id of the first token."""
+        return 0 if self.model.config.model_type == "bert" else self.model.config.pad_token_id + 1
+
+
+class TranslatorArchitecture(Architecture):
+    """M2M100 and NLLB: pre-norm layers, sinusoidal positions, language tokens."""
+
+    kind = "translator"
+    model_types = ("m2m_100",)
+
+    def stacks(self) -> tuple[Stack, ...]:
+        inner = self.model.model
+        return (
+            Stack("encoder", inner.encoder.layers, None),
+            Stack("decoder", inner.decoder.layers, None),
+        )
+
+    def vocabulary_head(self) -> nn.Module:
+        return self.model.lm_head
+
+    def words(self, token_ids: Tensor) -> Tensor:
+        """Token ids ``[B, T]`` → scaled word vectors ``[B, T, D]``, before positions."""
+        return self.model.model.encoder.embed_tokens(token_ids)
+
+
+def load_base(folder: Path, attention: str = "sdpa") -> Architecture:
+    """A base checkpoint in fp32 as its architecture; weights stored in halves are widened.
+
+    Raises:
+        ConfigError: the folder is no checkpoint, or of a family that langmod does not know.
+    """
+    try:
+        model_type = AutoConfig.from_pretrained(folder).model_type
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder} is no Hugging Face checkpoint: {error}") from error
+    family = Architecture.families.get(model_type)
+    if family is None:
+        allowed = ", ".join(sorted(Architecture.families))
+        raise ConfigError(f"{folder} is a {model_type} model; allowed: {allowed}")
+    loader = AutoModelForMaskedLM if family.kind == "encoder" else AutoModelForSeq2SeqLM
+    model = loader.from_pretrained(folder, attn_implementation=attention).float()
+    return family(model)

@@ -1,0 +1,198 @@
+"""LoRA (Hu et al. 2021, arXiv 2106.09685) on any linear layers: ``y + (x A) B``, alpha / r in B.
+
+The checkpoint format is PEFT's; dropout is a matter of training only.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+from langmod.architectures import Architecture, EncoderArchitecture
+from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.methods.method import Method, MethodConfig
+from langmod.specs import BankSpec, Role
+
+if TYPE_CHECKING:
+    from langmod.slotted import SlottedBase
+
+KEY = "base_model.model.{module}.lora_{side}.weight"
+
+
+class LoraConfig(MethodConfig):
+    """Field names of PEFT's ``LoraConfig``."""
+
+    r: int = 8
+    lora_alpha: float = 16.0
+    target_modules: tuple[str, ...] = ("query", "value", "q_proj", "v_proj")
+    """Last parts of the paths of the linears to change; those a base lacks are passed over."""
+
+    def targets(self, path: str) -> bool:
+        """Whether a linear at this path inside a layer is changed, by PEFT's suffix rule."""
+        return any(path == name or path.endswith(f".{name}") for name in self.target_modules)
+
+
+class Lora(Method):
+    """LoRA as language and as task module; the two of a row add up."""
+
+    name: ClassVar[str] = "lora"
+    Config = LoraConfig
+
+    def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
+        """Per linear place: ``a [L, S, D_in, R]`` and ``b [L, S, R, D_out]``."""
+        rank, slots = self.rank_axis(role), f"S.{role}"
+        return tuple(
+            BankSpec(
+                name=f"{role}.{self.name}.{stack.name}.{path}.{side}",
+                role=role,
+                shape=(stack.depth, slots, *shape),
+            )
+            for stack in architecture.stacks()
+            for path, (wide_in, wide_out) in stack.linears.items()
+            for side, shape in (("a", (wide_in, rank)), ("b", (rank, wide_out)))
+        )
+
+    def attach(self, base: "SlottedBase", role: Role) -> None:
+        """Adds ``(x A) B`` to the output of every linear."""
+        for stack in base.architecture.stacks():
+            for path in stack.linears:
+                prefix = f"{role}.{self.name}.{stack.name}.{path}."
+                base.on_linear(stack.name, path, self._change(base, prefix))
+
+    def _change(
+        self, base: "SlottedBase", prefix: str
+    ) -> Callable[[Tensor, Tensor, int], Tensor]:
+        def change(inputs: Tensor, output: Tensor, layer: int) -> Tensor:
+            found = base.tensors((f"{prefix}a", f"{prefix}b"), layer)
+            if found is None:
+                return output
+            down, up = found  # [B, D_in, R], [B, R, D_out]
+            return output + inputs @ down @ up  # [B, T, D_out]
+
+        return change
+
+    def fresh(
+        self, config: MethodConfig, architecture: Architecture, generator: Generator
+    ) -> dict[str, Tensor]:
+        """Kaiming-uniform A and zero B, as PEFT begins; B learns at ``lora_alpha / r`` built in.
+
+        Raises:
+            ConfigError: no linear of the base matches ``target_modules``.
+        """
+        settings = LoraConfig.model_validate(config)
+        tensors = {}
+        for stack in architecture.stacks():
+            for path, (wide_in, wide_out) in stack.linears.items():
+                if settings.targets(path):
+                    prefix, bound = f"{self.name}.{stack.name}.{path}.", wide_in**-0.5
+                    a = torch.empty(stack.depth, wide_in, settings.r)
+                    tensors[f"{prefix}a"] = a.uniform_(-bound, bound, generator=generator)
+                    tensors[f"{prefix}b"] = torch.zeros(stack.depth, settings.r, wide_out)
+        if not tensors:
+            paths = sorted({path for stack in architecture.stacks() for path in stack.linears})
+            raise ConfigError(
+                f"target_modules {list(settings.target_modules)} match no linear; "
+                f"the base has: {', '.join(paths)}"
+            )
+        return tensors
+
+    def write(
+        self, folder: Path, config: MethodConfig, tensors: Mapping[str, Tensor], base: Architecture
+    ) -> None:
+        """``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT saves them."""
+        import peft
+
+        settings = LoraConfig.model_validate(config)
+        state, changed = {}, set()
+        for stack, layer, path, _ in base.linears():
+            prefix = f"{self.name}.{stack.name}.{path}."
+            if f"{prefix}a" not in tensors:
+                continue
+            module = module_path(base, stack.name, layer, path)
+            changed.add(path)
+            unscaled = tensors[f"{prefix}b"][layer] * (settings.r / settings.lora_alpha)
+            state[KEY.format(module=module, side="A")] = tensors[f"{prefix}a"][layer].T.contiguous()
+            state[KEY.format(module=module, side="B")] = unscaled.T.contiguous()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        peft.LoraConfig(
+            r=settings.r,
+            lora_alpha=settings.lora_alpha,
+            target_modules=sorted(changed),
+            base_model_name_or_path=base.model.config.name_or_path.rsplit("/", 1)[-1],
+            inference_mode=True,
+        ).save_pretrained(str(folder))
+
+    def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
+        """Reads PEFT's files, whichever subset of layers they change; folds alpha / r into B."""
+        try:
+            described = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+            state = load_file(folder / "adapter_model.safetensors")
+            config = LoraConfig(
+                r=described["r"],
+                lora_alpha=described["lora_alpha"],
+                target_modules=_listed(described["target_modules"]),
+            )
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise BrokenModule(f"{folder.name} is no PEFT LoRA checkpoint: {error}") from error
+        tensors = _gathered(state, config, base)
+        faults = _faults(described, state, base)
+        if faults:
+            raise ModuleMismatch(folder.name, faults)
+        return config, tensors
+
+
+def module_path(base: Architecture, stack: str, layer: int, path: str) -> str:
+    """The full name of a linear in the Hugging Face model."""
+    if isinstance(base, EncoderArchitecture):
+        return f"{base.model.base_model_prefix}.{stack}.layer.{layer}.{path}"
+    return f"model.{stack}.layers.{layer}.{path}"
+
+
+def _listed(targets: str | list[str]) -> tuple[str, ...]:
+    return (targets,) if isinstance(targets, str) else tuple(targets)
+
+
+def _gathered(
+    state: Mapping[str, Tensor], config: LoraConfig, base: Architecture
+) -> dict[str, Tensor]:
+    """Bank tensors ``[L, D_in, R]`` and ``[L, R, D_out]`` from per-layer checkpoint tensors."""
+    scale = config.lora_alpha / config.r
+    tensors: dict[str, Tensor] = {}
+    for stack, layer, path, _ in base.linears():
+        module, prefix = module_path(base, stack.name, layer, path), f"lora.{stack.name}.{path}."
+        for side, factor in (("A", 1.0), ("B", scale)):
+            value = state.get(KEY.format(module=module, side=side))
+            if value is None:
+                continue
+            turned = value.T.float() * factor
+            name = f"{prefix}{side.lower()}"
+            tensors.setdefault(name, torch.zeros(stack.depth, *turned.shape))[layer] = turned
+    return tensors
+
+
+def _faults(
+    described: Mapping[str, object], state: Mapping[str, Tensor], base: Architecture
+) -> list[str]:
+    """What a checkpoint holds that a slot cannot, every reason at once."""
+    known = {
+        KEY.format(module=module_path(base, stack.name, layer, path), side=side): shape
+        for stack, layer, path, module in base.linears()
+        for side, shape in (("A", module.in_features), ("B", module.out_features))
+    }
+    found = [f"{key} is no linear of this base" for key in sorted(state) if key not in known]
+    for key, value in state.items():
+        width = value.shape[1 if ".lora_A." in key else 0]
+        if key in known and width != known[key]:
+            found.append(f"{key} has width {width}, the base {known[key]}")
+    for option in ("use_dora", "use_rslora", "fan_in_fan_out", "modules_to_save"):
+        if described.get(option):
+            found.append(f"{option} is {described[option]!r}, which a LoRA slot cannot hold")
+    if described.get("bias", "none") != "none":
+        found.append(f"bias is {described['bias']!r}, allowed: 'none'")
+    return found

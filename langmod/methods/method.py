@@ -1,0 +1,69 @@
+"""What a method is: its settings, its tensors, its hooks, and the file format others know it by."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Generator, Tensor
+
+from langmod.architectures import Architecture
+from langmod.config import Frozen
+from langmod.specs import BankSpec, Role
+
+if TYPE_CHECKING:
+    from langmod.slotted import SlottedBase
+
+METHODS: dict[str, "Method"] = {}
+
+
+class MethodConfig(Frozen):
+    """Settings of a method, with the field names that `adapters` and PEFT use."""
+
+
+class Method(ABC):
+    """One file of this package: a subclass with a ``name`` registers itself.
+
+    A module's tensors are named ``<method>.<stack>.<...>`` and have the layer axis first.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[MethodConfig]]
+
+    def __init_subclass__(cls) -> None:
+        if cls.name in METHODS:
+            raise TypeError(f"two methods are called {cls.name!r}")
+        METHODS[cls.name] = cls()
+
+    @abstractmethod
+    def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
+        """The banks of this method for one role on a base."""
+
+    @abstractmethod
+    def attach(self, base: "SlottedBase", role: Role) -> None:
+        """Hangs the method's hooks on a base; they do nothing while no tensors are loaded."""
+
+    @abstractmethod
+    def fresh(
+        self, config: MethodConfig, architecture: Architecture, generator: Generator
+    ) -> dict[str, Tensor]:
+        """A new module's tensors before training, under which the base is unchanged."""
+
+    @abstractmethod
+    def write(
+        self, folder: Path, config: MethodConfig, tensors: Mapping[str, Tensor], base: Architecture
+    ) -> None:
+        """Saves a checkpoint in the format of the library that this method is known from."""
+
+    @abstractmethod
+    def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
+        """Loads such a checkpoint, scalings folded in, ready for a bank.
+
+        Raises:
+            ModuleMismatch: it was made for another shape of base.
+            BrokenModule: files are missing or damaged.
+        """
+
+    def rank_axis(self, role: Role) -> str:
+        """The symbol of this method's free axis in bank shapes."""
+        return f"R.{role}.{self.name}"

@@ -1,0 +1,234 @@
+"""The contract between stages as data: what a base is, what a graph takes, what a module holds.
+
+Written by training and export, read by the service. Symbolic axes are the letters of
+docs/glossary.md; an axis whose size follows what is loaded (slots, ranks, classes, prompt length)
+is a string such as ``S.language`` or ``R.language.bottleneck``.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, JsonValue, ValidationError
+
+from langmod.config import Frozen, describe, write_atomic
+from langmod.errors import BrokenModule, ConfigError
+
+Role = Literal["language", "task"]
+ROLES: tuple[Role, ...] = ("language", "task")
+Kind = Literal["encoder", "translator"]
+Precision = Literal["fp32", "int8"]
+Axis = int | str
+FORMAT_VERSION = 1
+FP32_TOLERANCE = 1e-4
+"""Largest difference between torch and an fp32 graph that an export may show."""
+ROW_TOLERANCE = 1e-5
+"""Largest difference between a row's answer alone and in a mixed batch."""
+
+
+class TensorSpec(Frozen):
+    """Name, element type and axes of one tensor."""
+
+    name: str
+    dtype: Literal["float32", "float16", "int64", "bool"]
+    shape: tuple[Axis, ...]
+
+
+class BankSpec(Frozen):
+    """One bank: a module tensor stacked over the slots of a role, a graph input."""
+
+    name: str
+    """``<role>.<tensor>``; a module's slots.safetensors holds it as ``<tensor>``."""
+    role: Role
+    shape: tuple[Axis, ...]
+    """With the slot axis ``S.<role>``; other strings are axes that grow with the modules."""
+
+    @property
+    def tensor(self) -> str:
+        """The tensor's name inside a module."""
+        return self.name.removeprefix(f"{self.role}.")
+
+    @property
+    def slot_axis(self) -> int:
+        """Where in ``shape`` the slots lie."""
+        return self.shape.index(f"S.{self.role}")
+
+    @property
+    def row_shape(self) -> tuple[Axis, ...]:
+        """The shape without the slot axis: what one module brings."""
+        axis = self.slot_axis
+        return self.shape[:axis] + self.shape[axis + 1 :]
+
+
+class GraphFile(Frozen):
+    """One ONNX file of a base."""
+
+    file: str
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    """Without the banks."""
+    outputs: tuple[TensorSpec, ...]
+    banks: tuple[str, ...]
+    """Names of the banks it takes as further inputs."""
+
+
+class BaseSpec(Frozen):
+    """What the service must know of a base checkpoint to prepare its inputs."""
+
+    name: str
+    kind: Kind
+    architecture: str
+    """``model_type`` of the Hugging Face config."""
+    digest: str
+    """sha256 over weights, config and tokenizer."""
+    tokenizer_digest: str
+    licence: str
+    languages: tuple[str, ...]
+    """BCP-47 tags it was trained on: served on slot 0 where no module is published."""
+    width: int
+    layers: int
+    """Layers of the encoder."""
+    decoder_layers: int = 0
+    max_tokens: int
+    """Longest row it reads, special tokens included."""
+    pad_id: int
+    eos_id: int
+    mask_token: str | None = None
+    mask_id: int | None = None
+    first_position: int = 0
+    """Position id of a row's first token (XLM-R: padding index + 1)."""
+    token_types: int = 1
+    """Size of the token type vocabulary; above 1 the body takes ``token_types``."""
+    language_tokens: Mapping[str, int] = Field(default_factory=dict)
+    """Translator: BCP-47 tag → id of its language token."""
+    decoder_start_id: int | None = None
+
+
+class Parity(Frozen):
+    """What the export's check found against torch."""
+
+    graph: str
+    max_difference: float
+    """Largest absolute difference; for int8 relative to the largest reference value."""
+    tolerance: float
+
+
+class GraphSpec(Frozen):
+    """``graph.json``: every graph of a base in one precision, and the banks they take."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    base: BaseSpec
+    precision: Precision
+    graphs: Mapping[str, GraphFile]
+    """Encoder: embed, body, fill_mask and one per task head. Translator: embed, encoder, decoder."""
+    banks: tuple[BankSpec, ...]
+    parity: tuple[Parity, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads ``graph.json`` of a folder.
+
+        Raises:
+            ConfigError: no such file, or it does not validate.
+        """
+        path = folder / "graph.json"
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"no graphs in {folder}: run `python -m export graph`") from error
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {describe(error)}") from error
+
+    def save(self, folder: Path) -> None:
+        """Writes ``graph.json`` in one step."""
+        write_atomic(folder / "graph.json", self.model_dump_json(indent=2) + "\n")
+
+
+class Metric(Frozen):
+    """One score with all that is needed to get it again."""
+
+    name: str
+    value: float
+    split: Literal["dev", "test"]
+    language: str | None = None
+    signature: str
+    """Metric library, version and settings, e.g. sacrebleu's signature."""
+    data: str
+    """Digest of the data it was measured on."""
+
+
+class ModuleManifest(Frozen):
+    """``module.json``: a published module, immutable, named by the digest of its files."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")
+    role: Role
+    method: str
+    config: Mapping[str, JsonValue] = Field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    """BCP-47 tags it serves, its own first; ``*`` is any language (a task module that transfers)."""
+    source: str | None = None
+    target: str | None = None
+    """Translator: the direction it serves."""
+    task: str | None = None
+    """What is asked for: ``topic``, ``sentiment``, ``ner``…"""
+    kind: str | None = None
+    """Which file of langmod/tasks encodes and decodes it: ``classify``, ``tag``."""
+    labels: tuple[str, ...] = ()
+    pooling: Literal["first", "mean"] = "first"
+    """How a classification head reads a row: its first token, or the mean of its tokens."""
+    priority: int = 0
+    """Of several modules that fit a request without a name the highest serves it; ties by name."""
+    base: str
+    base_digest: str
+    tokenizer_digest: str
+    tensors: tuple[TensorSpec, ...]
+    sha256: str
+    """Of slots.safetensors."""
+    licence: str
+    data: str
+    """The data it was trained on: corpus digest and sources."""
+    metrics: tuple[Metric, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a ``module.json``.
+
+        Raises:
+            BrokenModule: the file is missing or does not validate; all faults are listed.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BrokenModule(f"{path.name} cannot be read: {error}") from error
+        except ValidationError as error:
+            raise BrokenModule(f"{path.name}: {describe(error)}") from error
+
+    def faults(self, base: BaseSpec, banks: Iterable[BankSpec]) -> list[str]:
+        """Every reason why this module cannot run on a base's graphs; empty when it fits."""
+        found = []
+        if self.base_digest != base.digest:
+            found.append(
+                f"made for base {self.base} ({self.base_digest[:12]}), not {base.name} "
+                f"({base.digest[:12]})"
+            )
+        if self.tokenizer_digest != base.tokenizer_digest:
+            found.append(f"made for another tokenizer ({self.tokenizer_digest[:12]})")
+        if self.role == "task" and not (self.task and self.kind and self.labels):
+            found.append("a task module needs task, kind and labels")
+        slots = {bank.tensor: bank for bank in banks if bank.role == self.role}
+        for tensor in self.tensors:
+            bank = slots.get(tensor.name)
+            if bank is None:
+                found.append(f"the graphs have no slot for {tensor.name} in role {self.role}")
+            elif not _fits(tensor.shape, bank.row_shape):
+                found.append(
+                    f"{tensor.name} has shape {list(tensor.shape)}, allowed {list(bank.row_shape)}"
+                )
+        return found
+
+
+def _fits(shape: tuple[Axis, ...], allowed: tuple[Axis, ...]) -> bool:
+    return len(shape) == len(allowed) and all(
+        isinstance(limit, str) or size == limit for size, limit in zip(shape, allowed, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Corpora, tokenizers, bases, modules: everything that needs gradients or raw text."""

@@ -1,0 +1,149 @@
+"""``training base``: a multilingual base from a corpus folder, XLM-R or M2M100 architecture."""
+
+from pathlib import Path
+
+from transformers import (
+    AutoTokenizer,
+    M2M100ForConditionalGeneration,
+    PreTrainedTokenizerBase,
+    XLMRobertaForMaskedLM,
+    set_seed,
+)
+
+from langmod.architectures import Architecture, EncoderArchitecture, TranslatorArchitecture, load_base
+from langmod.bases import describe_base, language_token, resolve_base
+from langmod.config import RunConfig
+from langmod.languages import canonical
+from langmod.specs import BaseSpec, Kind
+from training.cards import write_base_card
+from training.corpus import corpus_digest, read_pairs, read_text
+from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
+from training.pairs import PairCollator, PairDataset, encode_pairs
+from training.sizes import SHAPES, Size, encoder_config, translator_config
+from training.trainer import Optimisation, SparseTrainer, arguments, fit
+
+
+class BaseConfig(RunConfig):
+    """One run of ``training base``."""
+
+    name: str
+    kind: Kind
+    size: Size = "mini"
+    start_from: str | None = None
+    """A hub id or folder to go on from; its tokenizer and shape are kept. None: from scratch."""
+    corpus: Path
+    tokenizer: Path | None = None
+    """Needed when training from scratch."""
+    languages: tuple[str, ...]
+    pivot: str = "en"
+    """Translator: the language every pair shares."""
+    out: Path
+    run_folder: Path
+    """Checkpoints and TensorBoard events; a killed run goes on from here."""
+    licence: str = "CC-BY-SA-4.0"
+    block_tokens: int = 128
+    mask_rate: float = 0.15
+    dropout: float = 0.1
+    sampling_exponent: float = 0.5
+    epoch_cap: float = 20.0
+    optimisation: Optimisation
+
+
+def train_base(config: BaseConfig) -> BaseSpec:
+    """Trains, writes the checkpoint with fp16 weights, ``base.json``, card and curves.
+
+    Raises:
+        ConfigError: a field that does not fit the others, or no usable start.
+        DataError: a corpus without the languages asked for.
+    """
+    set_seed(config.optimisation.seed)
+    architecture, tokenizer = start(config)
+    trainer = (
+        masked_trainer(config, architecture, tokenizer)
+        if config.kind == "encoder"
+        else translation_trainer(config, architecture, tokenizer)
+    )
+    config.save(config.run_folder / "config.json")
+    curve = fit(trainer)
+    save_halves(architecture, config.out)
+    tokenizer.save_pretrained(config.out)
+    spec = describe_base(config.out, config.name, config.languages, config.licence)
+    config.save(config.out / "training.json")
+    write_base_card(config.out, spec, curve, corpus_digest(config.corpus))
+    return spec
+
+
+def start(config: BaseConfig) -> tuple[Architecture, PreTrainedTokenizerBase]:
+    """A fresh model of the asked size, or the base to go on from, with its tokenizer."""
+    if config.start_from is not None:
+        folder = resolve_base(config.start_from)
+        return load_base(folder), AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
+    shape = SHAPES[config.size]
+    if config.kind == "encoder":
+        encoder = XLMRobertaForMaskedLM(encoder_config(shape, tokenizer, config.dropout))
+        return EncoderArchitecture(encoder), tokenizer
+    translator = M2M100ForConditionalGeneration(
+        translator_config(shape, tokenizer, config.dropout)
+    )
+    return TranslatorArchitecture(translator), tokenizer
+
+
+def masked_trainer(
+    config: BaseConfig, architecture: Architecture, tokenizer: PreTrainedTokenizerBase
+) -> SparseTrainer:
+    """Masked language modelling on packed blocks of every language."""
+    special = Special.of(tokenizer)
+    blocks = {
+        canonical(tag): pack(
+            token_lists(tokenizer, read_text(config.corpus, canonical(tag), "train")),
+            special,
+            config.block_tokens,
+        )
+        for tag in config.languages
+    }
+    settings = config.optimisation
+    total = settings.steps * settings.batch_size * settings.gradient_accumulation
+    mix = (config.sampling_exponent, config.epoch_cap)
+    return SparseTrainer(
+        architecture,
+        args=arguments(config.run_folder, settings),
+        train_dataset=BlockDataset(blocks, total, mix, settings.seed),
+        data_collator=MaskingCollator(special, len(tokenizer), config.mask_rate, settings.seed),
+    )
+
+
+def translation_trainer(
+    config: BaseConfig, architecture: Architecture, tokenizer: PreTrainedTokenizerBase
+) -> SparseTrainer:
+    """Translation between the pivot and every other language, both ways."""
+    pivot = canonical(config.pivot)
+    pairs = {}
+    for tag in map(canonical, config.languages):
+        if tag == pivot:
+            continue
+        rows = read_pairs(config.corpus, tag, pivot, "train")
+        for direction in ((tag, pivot), (pivot, tag)):
+            ordered = rows if direction[0] == tag else [(b, a) for a, b in rows]
+            tokens = tuple(
+                tokenizer.convert_tokens_to_ids(language_token(each)) for each in direction
+            )
+            pairs[direction] = encode_pairs(
+                tokenizer, ordered, (tokens[0], tokens[1]), config.block_tokens
+            )
+    settings = config.optimisation
+    total = settings.steps * settings.batch_size * settings.gradient_accumulation
+    mix = (config.sampling_exponent, config.epoch_cap)
+    return SparseTrainer(
+        architecture,
+        settings.label_smoothing,
+        args=arguments(config.run_folder, settings),
+        train_dataset=PairDataset(pairs, total, mix, (settings.batch_size, settings.seed)),
+        data_collator=PairCollator(tokenizer.pad_token_id, tokenizer.eos_token_id),
+    )
+
+
+def save_halves(architecture: Architecture, folder: Path) -> None:
+    """Writes config and fp16 weights: half the size, and what every later stage reads."""
+    architecture.model.half().save_pretrained(folder)
+    architecture.model.float()

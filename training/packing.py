@@ -1,0 +1,121 @@
+"""Token blocks for masked language modelling: whole sentences packed, masks drawn per batch."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from training.sampling import draw, draws_per_language
+
+IGNORED = -100
+"""Label of a position that gives no loss, as torch's cross entropy has it."""
+ENCODE_CHUNK = 2000
+
+
+@dataclass(frozen=True)
+class Special:
+    """Ids that frame a block."""
+
+    start: int
+    end: int
+    pad: int
+    mask: int
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> "Special":
+        """Reads them from a tokenizer of RoBERTa's or BERT's kind."""
+        start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+        return cls(
+            tokenizer.cls_token_id if start is None else start,
+            tokenizer.sep_token_id if end is None else end,
+            tokenizer.pad_token_id,
+            tokenizer.mask_token_id,
+        )
+
+
+def token_lists(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> Iterator[list[int]]:
+    """The ids of each text without special tokens, a chunk at a time to bound memory."""
+    for start in range(0, len(texts), ENCODE_CHUNK):
+        chunk = list(texts[start : start + ENCODE_CHUNK])
+        yield from tokenizer(chunk, add_special_tokens=False)["input_ids"]
+
+
+def pack(sentences: Iterable[list[int]], special: Special, size: int) -> NDArray[np.int32]:
+    """Blocks ``[N, size]`` of whole sentences: ``<s> a </s> b </s> … <pad>``.
+
+    A block ends before the sentence that no longer fits; a sentence longer than a block is cut.
+    """
+    blocks: list[list[int]] = []
+    current = [special.start]
+    for ids in sentences:
+        piece = [*ids[: size - 2], special.end]
+        if len(current) + len(piece) > size:
+            blocks.append(current)
+            current = [special.start]
+        current += piece
+    if len(current) > 1:
+        blocks.append(current)
+    packed = np.full((len(blocks), size), special.pad, np.int32)
+    for row, block in zip(packed, blocks, strict=True):
+        row[: len(block)] = block
+    return packed
+
+
+class BlockDataset(Dataset[dict[str, NDArray[np.int32]]]):
+    """Blocks of several languages in one seeded order that already holds every repetition."""
+
+    def __init__(
+        self,
+        blocks: Mapping[str, NDArray[np.int32]],
+        total: int,
+        mix: tuple[float, float],
+        seed: int,
+    ) -> None:
+        """``mix`` is the sampling exponent and the cap on epochs per language."""
+        rng = np.random.default_rng(seed)
+        sizes = {language: len(rows) for language, rows in blocks.items()}
+        self.draws = draws_per_language(sizes, total, *mix)
+        offsets = np.cumsum([0, *sizes.values()])
+        order = [
+            draw(sizes[language], self.draws.get(language, 0), rng) + offset
+            for language, offset in zip(blocks, offsets, strict=False)
+        ]
+        self.blocks = np.concatenate(list(blocks.values()))
+        self.order = rng.permutation(np.concatenate(order))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, NDArray[np.int32]]:
+        return {"input_ids": self.blocks[self.order[index]]}
+
+
+class MaskingCollator:
+    """Hides tokens at random: of the chosen 80 % become the mask, 10 % another token, 10 % stay.
+
+    Devlin et al. 2019; drawn anew for every batch, as RoBERTa does (Liu et al. 2019).
+    """
+
+    def __init__(self, special: Special, vocabulary: int, rate: float, seed: int) -> None:
+        self.special, self.vocabulary, self.rate = special, vocabulary, rate
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, rows: Sequence[Mapping[str, NDArray[np.int32]]]) -> dict[str, torch.Tensor]:
+        """Stacks blocks into ``input_ids``, ``attention_mask`` and ``labels``, each ``[B, T]``."""
+        ids = torch.from_numpy(np.stack([row["input_ids"] for row in rows])).long()  # [B, T]
+        real = ids != self.special.pad  # [B, T]
+        framed = (ids == self.special.start) | (ids == self.special.end)
+        chance = torch.rand(ids.shape, generator=self.generator)  # [B, T]
+        chosen = (chance < self.rate) & real & ~framed
+        labels = ids.masked_fill(~chosen, IGNORED)
+        fate = torch.rand(ids.shape, generator=self.generator)  # [B, T]
+        other = torch.randint(5, self.vocabulary, ids.shape, generator=self.generator)
+        masked = torch.where(chosen & (fate < 0.8), self.special.mask, ids)
+        masked = torch.where(chosen & (fate >= 0.9), other, masked)
+        return {"input_ids": masked, "attention_mask": real.long(), "labels": labels}

@@ -1,0 +1,145 @@
+"""Hugging Face's Trainer with one change: vocabulary logits only where there is a label.
+
+Resume, TensorBoard logs, gradient accumulation and DDP are the Trainer's own.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset, Sampler, SequentialSampler
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from langmod.architectures import Architecture
+from langmod.config import Frozen
+from langmod.errors import LangmodError
+from training.packing import IGNORED
+
+
+class NotFinite(LangmodError):
+    """The loss became NaN or infinite; the last checkpoint is intact."""
+
+    code = "loss_not_finite"
+
+
+class Optimisation(Frozen):
+    """How a run optimises; the same fields for bases, modules and baselines."""
+
+    steps: int
+    batch_size: int
+    gradient_accumulation: int = 1
+    learning_rate: float
+    warmup: float = 0.05
+    """Part of the steps over which the rate rises."""
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    label_smoothing: float = 0.0
+    bf16: bool = True
+    save_every: int = 500
+    log_every: int = 50
+    workers: int = 0
+    seed: int = 1
+
+
+def arguments(folder: Path, settings: Optimisation) -> TrainingArguments:
+    """The Trainer's settings; checkpoints and TensorBoard events go to ``folder``."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        warmup_steps=int(settings.warmup * settings.steps),
+        lr_scheduler_type=settings.schedule,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.clip,
+        adam_beta2=0.98,
+        adam_epsilon=1e-6,
+        bf16=settings.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        save_steps=settings.save_every,
+        save_total_limit=1,
+        logging_steps=settings.log_every,
+        logging_dir=str(folder / "tensorboard"),
+        logging_nan_inf_filter=False,
+        report_to=["tensorboard"],
+        dataloader_num_workers=settings.workers,
+        seed=settings.seed,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        label_names=["labels"],
+    )
+
+
+class SparseHead:
+    """Keeps only labelled positions before the vocabulary head: most of its work is saved.
+
+    The hook sits on the head, so the model's own forward (and DDP around it) stays as it is.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        self.chosen: Tensor | None = None
+        head.register_forward_pre_hook(self._select)
+
+    def _select(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if self.chosen is None:
+            return None
+        return (inputs[0][self.chosen], *inputs[1:])  # [N, D]
+
+
+class SparseTrainer(Trainer):
+    """Cross entropy over labelled positions, for masked models and translators alike."""
+
+    def __init__(
+        self, architecture: Architecture, smoothing: float = 0.0, **kwargs: object
+    ) -> None:
+        super().__init__(model=architecture.model, **kwargs)
+        self.smoothing = smoothing
+        self.sparse = SparseHead(architecture.vocabulary_head())
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Dataset[object] | None = None) -> Sampler[int]:
+        """The datasets come in their final seeded order, repetitions included."""
+        return SequentialSampler(train_dataset or self.train_dataset)
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: Mapping[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Tensor:
+        """Mean loss in nats per labelled token.
+
+        Raises:
+            NotFinite: the loss is NaN or infinite.
+        """
+        del return_outputs, num_items_in_batch
+        labels = inputs["labels"]  # [B, T]
+        features = {name: value for name, value in inputs.items() if name != "labels"}
+        self.sparse.chosen = labels != IGNORED
+        try:
+            logits = model(**features).logits  # [N, V]
+        finally:
+            chosen, self.sparse.chosen = self.sparse.chosen, None
+        smoothing = self.smoothing if model.training else 0.0
+        loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=smoothing)
+        if not torch.isfinite(loss):
+            raise NotFinite(
+                f"loss is {loss.item()} at step {self.state.global_step}; lower learning_rate; "
+                f"the last good checkpoint lies in {self.args.output_dir}"
+            )
+        return loss
+
+
+def fit(trainer: Trainer) -> list[dict[str, float]]:
+    """Trains, going on from the last checkpoint of the run's folder; returns the logged curve."""
+    folder = Path(trainer.args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    return [dict(entry) for entry in trainer.state.log_history]
