@@ -46,10 +46,20 @@ def scheduler(engine):
     scheduler.close()
 
 
+running = set()
+
+
+def start(answers):
+    task = asyncio.ensure_future(answers)
+    running.add(task)
+    task.add_done_callback(running.discard)
+    return task
+
+
 async def held(engine, scheduler):
     """Keeps the worker busy with one row, so that what follows must wait."""
     engine.gate.clear()
-    first = asyncio.create_task(scheduler.submit([Row("first")]))
+    first = start(scheduler.submit([Row("first")]))
     await asyncio.to_thread(engine.running.wait, 5)
     return first
 
@@ -61,7 +71,7 @@ async def test_answers_come_in_order(scheduler):
 
 async def test_requests_that_wait_together_share_batches(engine, scheduler):
     first = await held(engine, scheduler)
-    others = [asyncio.create_task(scheduler.submit([Row(name, name)])) for name in "abc"]
+    others = [start(scheduler.submit([Row(name, name)])) for name in "abc"]
     await asyncio.sleep(0)
     engine.gate.set()
     assert await asyncio.gather(first, *others) == [["FIRST"], ["A"], ["B"], ["C"]]
@@ -76,8 +86,8 @@ async def test_a_bad_row_is_answered_by_itself(scheduler):
 
 async def test_only_the_culprit_of_a_failed_batch_fails(engine, scheduler):
     first = await held(engine, scheduler)
-    innocent = asyncio.create_task(scheduler.submit([Row("a", "ko"), Row("b", "kk")]))
-    guilty = asyncio.create_task(scheduler.submit([Row("poison")]))
+    innocent = start(scheduler.submit([Row("a", "ko"), Row("b", "kk")]))
+    guilty = start(scheduler.submit([Row("poison")]))
     await asyncio.sleep(0)
     engine.gate.set()
     await first
@@ -88,12 +98,12 @@ async def test_only_the_culprit_of_a_failed_batch_fails(engine, scheduler):
 
 async def test_beyond_the_bound_a_request_is_refused_as_a_whole(engine, scheduler):
     first = await held(engine, scheduler)
-    waiting = asyncio.create_task(scheduler.submit([Row("a") for _ in range(8)]))
+    waiting = start(scheduler.submit([Row("a") for _ in range(8)]))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match=r"8 texts wait .* 3 more were sent; at most 10") as caught:
         await scheduler.submit([Row("b") for _ in range(3)])
     assert 1 <= caught.value.retry_after <= 60
-    last = asyncio.create_task(scheduler.submit([Row("c") for _ in range(2)]))
+    last = start(scheduler.submit([Row("c") for _ in range(2)]))
     await asyncio.sleep(0)
     assert scheduler.waiting == 10
     engine.gate.set()
@@ -106,22 +116,22 @@ async def test_a_request_larger_than_the_queue_is_served_when_nobody_waits(sched
 
 async def test_the_rows_of_a_cancelled_request_leave(engine, scheduler):
     first = await held(engine, scheduler)
-    gone = asyncio.create_task(scheduler.submit([Row("gone") for _ in range(9)]))
+    gone = start(scheduler.submit([Row("gone") for _ in range(9)]))
     await asyncio.sleep(0)
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
-    kept = asyncio.create_task(scheduler.submit([Row("kept") for _ in range(9)]))
+    kept = start(scheduler.submit([Row("kept") for _ in range(9)]))
     await asyncio.sleep(0)
     assert scheduler.waiting == 9
     engine.gate.set()
     await asyncio.gather(first, kept)
-    assert "gone" not in sum(engine.batches, [])
+    assert not any("gone" in batch for batch in engine.batches)
 
 
 async def test_closing_fails_what_waits_and_refuses_what_comes(engine, scheduler):
     first = await held(engine, scheduler)
-    waiting = asyncio.create_task(scheduler.submit([Row("a")]))
+    waiting = start(scheduler.submit([Row("a")]))
     await asyncio.sleep(0)
     closing = asyncio.create_task(asyncio.to_thread(scheduler.close))
     answer = await waiting
