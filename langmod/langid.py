@@ -95,12 +95,12 @@ class LanguageIdentifier:
             raise ConfigError(f"{folder}: no language identifier: {error!r}") from error
 
     def logits(self, text: str) -> npt.NDArray[np.float32]:
-        """Scores before the softmax. # [languages]"""
+        """Scores before the softmax, one per language."""
         buckets = ngram_buckets(text, self.bits)
         if not len(buckets):
-            return self._bias
-        total: npt.NDArray[np.float32] = self._weights[buckets].sum(axis=0)
-        return total / np.float32(np.sqrt(len(buckets))) + self._bias
+            return self._bias  # [languages]
+        total: npt.NDArray[np.float32] = self._weights[buckets].sum(axis=0)  # [languages]
+        return total / np.float32(np.sqrt(len(buckets))) + self._bias  # [languages]
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """The likeliest language of each text as a BCP-47 tag, and its probability."""

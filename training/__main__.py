@@ -35,6 +35,14 @@ def tokenizer(yaml: Yaml, overrides: Overrides = None) -> None:
     print(train_tokenizer(TokenizerConfig.load(yaml, overrides or ())).table())
 
 
+@app.command()
+def langid(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Fit the language identifier and score it on held-back text."""
+    from training.langid import LangidConfig, fit_langid
+
+    print(fit_langid(LangidConfig.load(yaml, overrides or ())).table())
+
+
 def main() -> None:
     """Runs a command; what goes wrong on purpose is one line on stderr and exit code 1."""
     try:

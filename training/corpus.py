@@ -5,7 +5,6 @@ The folder: ``text/<tag>/<split>.txt`` (a sentence a line), ``parallel/<tag>-<ta
 """
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -20,9 +19,10 @@ from langmod.errors import ConfigError, DataError
 from langmod.languages import canonical
 from training.corpus_card import CorpusCard, Count, Size, SourceCard
 from training.filters import EVALUATION_FILTERS, FILTERS, FilterOptions
-from training.sources import Row, Source, Split, read_sources
+from training.sources import Row, Source, Sources, Split, read_sources
 from training.splits import SplitOptions, split_rows
 
+LEAK = "leak"
 Tally = Counter[tuple[str, str]]
 """Rows by source and languages."""
 
@@ -32,17 +32,12 @@ class CorpusConfig(RunConfig):
 
     output: Path
     """The corpus folder; an older one there is replaced when the new one is complete."""
-    sources: tuple[Source, ...] = Field(min_length=1)
+    sources: Sources = Field(min_length=1)
     filters: FilterOptions = FilterOptions()
     splits: SplitOptions = SplitOptions()
     parallel_as_text: bool = True
     """Target sides of the training pairs become training text too, where they are long enough."""
     seed: int = 1
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _expand(cls, sources: object) -> object:
-        return expand_each(sources) if isinstance(sources, Sequence) else sources
 
     @field_validator("sources")
     @classmethod
@@ -52,18 +47,6 @@ class CorpusConfig(RunConfig):
         if unknown:
             raise ValueError(f"skip: no filter {sorted(unknown)}; known: {sorted(known)}")
         return sources
-
-
-def expand_each(sources: Sequence[object]) -> list[object]:
-    """Writes out a source with ``each: [khk, kor]`` once for each, ``{each}`` filled in."""
-    expanded: list[object] = []
-    for source in sources:
-        if not isinstance(source, dict) or "each" not in source:
-            expanded.append(source)
-            continue
-        template = json.dumps({name: value for name, value in source.items() if name != "each"})
-        expanded += [json.loads(template.replace("{each}", str(value))) for value in source["each"]]
-    return expanded
 
 
 def build_corpus(config: CorpusConfig) -> CorpusCard:
@@ -77,10 +60,14 @@ def build_corpus(config: CorpusConfig) -> CorpusCard:
     read = tally(rows)
     rows, dropped = apply_filters(rows, config)
     rows, leaks = split_rows(rows, config.splits)
-    dropped["leak"] = tally(leaks)
+    dropped[LEAK] = tally(leaks)
     if not rows:
-        raise DataError(config.output, None, "no text is left after the filters: " + ", ".join(
-            f"{name} {taken.total()}" for name, taken in dropped.items() if taken))
+        raise DataError(
+            config.output,
+            None,
+            "no text is left after the filters: "
+            + ", ".join(f"{name} {taken.total()}" for name, taken in dropped.items() if taken),
+        )
     counts = count_rows(read, dropped, tally(rows))
     files = lay_out(rows, config)
     return write_corpus(files, counts, config)
@@ -97,7 +84,8 @@ def apply_filters(rows: list[Row], config: CorpusConfig) -> tuple[list[Row], dic
     dropped: dict[str, Tally] = {}
     for function in FILTERS:
         name = function.__name__
-        aside, filtered = [], []
+        aside: list[Row] = []
+        filtered: list[Row] = []
         for row in rows:
             evaluation = row.split in ("dev", "test") and function not in EVALUATION_FILTERS
             (aside if evaluation or name in skip[row.source] else filtered).append(row)
@@ -119,6 +107,8 @@ def tally_dropped(before: Iterable[Row], after: Iterable[Row]) -> Tally:
 
 def count_rows(read: Tally, dropped: dict[str, Tally], kept: Tally) -> list[Count]:
     """One count per source and languages, in the order of reading."""
+    order = {source: position for position, (source, _) in reversed([*enumerate(read)])}
+    keys = dict.fromkeys([*read, *kept, *(key for taken in dropped.values() for key in taken)])
     return [
         Count(
             source=key[0],
@@ -127,7 +117,7 @@ def count_rows(read: Tally, dropped: dict[str, Tally], kept: Tally) -> list[Coun
             dropped={name: taken[key] for name, taken in dropped.items() if taken[key]},
             kept=kept[key],
         )
-        for key in dict.fromkeys([*read, *kept])
+        for key in sorted(keys, key=lambda key: order[key[0]])
     ]
 
 
@@ -169,6 +159,7 @@ def write_corpus(
             name=config.output.name,
             digest=digest_files(draft, files),
             sources=tuple(describe_source(source) for source in config.sources),
+            filters=(*(function.__name__ for function in FILTERS), LEAK),
             counts=tuple(counts),
             sizes=tuple(sizes),
             config=config.model_dump(mode="json"),

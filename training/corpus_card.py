@@ -1,6 +1,6 @@
 """The card of a corpus: sources, licences, what each filter took, sizes and digest."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from langmod.config import Frozen
@@ -46,6 +46,8 @@ class CorpusCard(Frozen):
     digest: str
     """sha256 over the names and contents of all text files, in sorted order."""
     sources: tuple[SourceCard, ...]
+    filters: tuple[str, ...]
+    """In the order they ran."""
     counts: tuple[Count, ...]
     sizes: tuple[Size, ...]
     config: Mapping[str, object]
@@ -67,11 +69,15 @@ class CorpusCard(Frozen):
 
     def count_table(self) -> str:
         """One line per source and language, one column per filter that took something."""
-        names = list(dict.fromkeys(name for count in self.counts for name in count.dropped))
+        names = [name for name in self.filters if any(name in c.dropped for c in self.counts)]
         lines = [
-            [count.source, count.languages, count.read]
-            + [count.dropped.get(name, 0) for name in names]
-            + [count.kept]
+            (
+                count.source,
+                count.languages,
+                count.read,
+                *(count.dropped.get(name, 0) for name in names),
+                count.kept,
+            )
             for count in self.counts
         ]
         return table(["source", "languages", "read", *names, "kept"], lines)
@@ -79,8 +85,13 @@ class CorpusCard(Frozen):
     def size_table(self) -> str:
         """One line per language and split."""
         lines = [
-            [describe_languages(size.languages), size.split]
-            + [size.sentences, size.characters, size.bytes]
+            (
+                describe_languages(size.languages),
+                size.split,
+                size.sentences,
+                size.characters,
+                size.bytes,
+            )
             for size in self.sizes
         ]
         return table(["languages", "split", "sentences", "characters", "bytes"], lines)
@@ -99,10 +110,9 @@ def describe_languages(label: str) -> str:
     return f"{' – '.join(english_name(tag) for tag in label.split('-'))} ({label})"
 
 
-def table(header: list[str], lines: Iterable[list[str | int]]) -> str:
+def table(header: Sequence[str], lines: Sequence[Sequence[str | int]]) -> str:
     """A Markdown table, numbers with thousands separators and to the right."""
-    lines = list(lines)
-    numeric = [bool(lines) and isinstance(cell, int) for cell in (lines[0] if lines else header)]
+    numeric = [isinstance(cell, int) for cell in (lines[0] if lines else header)]
     rule = ["--:" if right else "---" for right in numeric]
     shown = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, rule, *shown])

@@ -50,9 +50,10 @@ Filter = Callable[[Iterable[Row], FilterOptions], Iterator[Row]]
 
 TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9:-]*(?:\s[^<>]*)?/?>|<!--.*?-->")
 LINK = re.compile(r"(?:https?://|ftp://|www\.)\S+|\S+@\S+\.\w{2,}")
-USER = re.compile(r"(?:^|(?<=\s))(?:RT\s+)?@\w+:?")
+USER = re.compile(r"(?<![\w.])(?:RT\s+)?@\w+:?")
 ESCAPED_SPACE = re.compile(r"\\[nrt]")
-ACCESS_KEY = re.compile(r"\([_~]\w\)|(?<![_~])[_~](?=[^\W_])")
+ESCAPED_QUOTE = re.compile(r"\\(?=[\"'])|\"(?=\")")
+ACCESS_KEY = re.compile(r"\([_~&]\w\)|[_~]\s?(?=[^\W_])")
 REPEATED = re.compile(r"(\S)\1{3,}")
 SPACES = re.compile(r"\s+")
 
@@ -66,8 +67,10 @@ def mojibake(rows: Iterable[Row], options: FilterOptions) -> Iterator[Row]:
     """Repairs text decoded with the wrong table; drops what stays broken or undecodable."""
     for row in rows:
         if any(is_bad(text) for text in row.texts):
-            row = row._replace(texts=tuple(ftfy.fix_encoding(text) for text in row.texts))
-        if not any("\ufffd" in text or is_bad(text) for text in row.texts):
+            mended = row._replace(texts=tuple(ftfy.fix_encoding(text) for text in row.texts))
+            if not any("\ufffd" in text or is_bad(text) for text in mended.texts):
+                yield mended
+        elif not any("\ufffd" in text for text in row.texts):
             yield row
 
 
@@ -92,7 +95,7 @@ def clean(text: str) -> str:
 
 
 def markup(rows: Iterable[Row], options: FilterOptions) -> Iterator[Row]:
-    """Strips tags, entities, links, user names, escaped line ends; or drops such rows."""
+    """Strips tags, entities, links, user names, escapes; or drops such rows."""
     if options.markup == "keep":
         yield from rows
         return
@@ -109,15 +112,21 @@ def strip_markup(text: str) -> str:
     text = html.unescape(text) if "&" in text else text
     for pattern in (TAG, LINK, USER, ESCAPED_SPACE):
         text = pattern.sub(" ", text)
+    text = ESCAPED_QUOTE.sub("", text)
     return SPACES.sub(" ", text).strip()
 
 
 def access_key(rows: Iterable[Row], options: FilterOptions) -> Iterator[Row]:
     """Takes the ``_`` and ``~`` that mark a key out of messages; prose about code skips it."""
     for row in rows:
-        texts = tuple(ACCESS_KEY.sub("", text).strip() for text in row.texts)
+        texts = tuple(strip_access_key(text) for text in row.texts)
         if all(texts):
             yield row if texts == row.texts else row._replace(texts=texts)
+
+
+def strip_access_key(text: str) -> str:
+    """A message without its key; one with more marks than one holds names such as ``a_b_c``."""
+    return ACCESS_KEY.sub("", text).strip() if len(ACCESS_KEY.findall(text)) == 1 else text
 
 
 def repeated_letters(rows: Iterable[Row], options: FilterOptions) -> Iterator[Row]:

@@ -1,16 +1,17 @@
-"""First step of `training corpus`: reads declared sources into rows, or fails naming file and line."""
+"""First step of `training corpus`: declared sources → rows, or an error naming file and line."""
 
 import gzip
 import json
 import lzma
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from glob import glob
 from itertools import chain
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, Self, cast
+from typing import IO, Annotated, Literal, NamedTuple, Self, cast
 
-from pydantic import Field, field_validator, model_validator
+import datasets
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from langmod.config import Frozen
 from langmod.errors import ConfigError, DataError
@@ -84,6 +85,23 @@ class Source(Frozen):
         return self.fields if self.origin is None else (*self.fields, self.origin)
 
 
+def expand_each(sources: object) -> object:
+    """Writes out a source with ``each: [khk, kor]`` once for each, ``{each}`` filled in."""
+    if not isinstance(sources, Sequence):
+        return sources
+    expanded: list[object] = []
+    for source in sources:
+        if not isinstance(source, dict) or "each" not in source:
+            expanded.append(source)
+            continue
+        template = json.dumps({name: value for name, value in source.items() if name != "each"})
+        expanded += [json.loads(template.replace("{each}", str(value))) for value in source["each"]]
+    return expanded
+
+
+Sources = Annotated[tuple[Source, ...], BeforeValidator(expand_each)]
+
+
 def read_source(source: Source, seed: int) -> list[Row]:
     """All rows of a source, sampled down to ``max_sentences`` in their order.
 
@@ -136,7 +154,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with open_bytes(path) as file:
-            for number, line in enumerate(file, 1):  # noqa: B007
+            for number, line in enumerate(file, 1):
                 yield number, line.decode("utf-8", errors="replace").rstrip("\r\n")
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise DataError(path, number + 1, f"cannot be read: {error}") from error
@@ -197,8 +215,6 @@ def pick(path: Path, number: int, record: Mapping[str, object], field: str) -> s
 
 def read_dataset(source: Source) -> Iterator[tuple[str, ...]]:
     """The wanted fields of a Hugging Face dataset, by id, data folder or saved folder."""
-    import datasets
-
     place = Path(str(source.dataset))
     try:
         if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():

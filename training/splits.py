@@ -68,10 +68,7 @@ def split_rows(rows: Iterable[Row], options: SplitOptions) -> tuple[list[Row], l
     keyed = [(row, [sentence_key(text) for text in row.texts]) for row in rows]
     test = {key for row, keys in keyed if row.split == "test" for key in keys}
     dev = {
-        key
-        for row, keys in keyed
-        if row.split == "dev" and test.isdisjoint(keys)
-        for key in keys
+        key for row, keys in keyed if row.split == "dev" and test.isdisjoint(keys) for key in keys
     }
     done: list[Row] = []
     leaks: list[Row] = []
