@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
+from torch._C import Value
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
 
 from langmod.architectures import Architecture, Stack
 from langmod.specs import ROLES, BankSpec, Role
@@ -59,9 +63,41 @@ class BankSource:
         slots = self.columns[_role(name)]
         if layer is None:
             return bank.index_select(0, slots)
-        # One flat gather instead of a copy of the layer's whole [S, ...] slab.
-        flat = bank.flatten(0, 1)  # [L*S, ...]
-        return flat.index_select(0, slots + layer * bank.shape[1])
+        places = torch.stack([torch.full_like(slots, layer), slots], 1)  # [B, 2]
+        return _GatherPlaces.apply(bank, places)  # [B, ...]
+
+
+class _Graph(Protocol):
+    """The part of the exporter's graph that a symbolic uses."""
+
+    def op(self, name: str, *inputs: Value) -> Value:
+        """Adds one node."""
+        ...
+
+
+class _GatherPlaces(Function):
+    """``bank[l, s]`` for pairs of layer and slot as ONNX's GatherND.
+
+    Torch's own exports copy a layer's whole ``[S, ...]`` slab first, or reshape, which ONNX cannot
+    do to a bank of rank 0.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, bank: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.shape = bank.shape
+        return bank[places[:, 0], places[:, 1]]
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        found = gradient.new_zeros(ctx.shape)
+        found.index_put_((places[:, 0], places[:, 1]), gradient, accumulate=True)
+        return found, None
+
+    @staticmethod
+    def symbolic(graph: _Graph, bank: Value, places: Value) -> Value:
+        return graph.op("GatherND", bank, places)
 
 
 class MixedSource:
@@ -69,16 +105,14 @@ class MixedSource:
 
     def __init__(self, modules: Mapping[Role, list[Mapping[str, Tensor]]], slots: Tensor) -> None:
         """``modules[role][s]`` holds slot ``s + 1``; its tensors are named without the role."""
-        from torch import cat, zeros_like  # local: only training mixes modules
-
         banks = {}
         for role, loaded in modules.items():
             for name in {name for module in loaded for name in module}:
                 some = next(module[name] for module in loaded if name in module)
-                stacked = [module.get(name, zeros_like(some)) for module in loaded]
+                stacked = [module.get(name, torch.zeros_like(some)) for module in loaded]
                 axis = 0 if name.split(".")[0] in HEADS else 1
-                rows = [zeros_like(some), *stacked]
-                banks[f"{role}.{name}"] = cat([row.unsqueeze(axis) for row in rows], axis)
+                rows = [torch.zeros_like(some), *stacked]
+                banks[f"{role}.{name}"] = torch.cat([row.unsqueeze(axis) for row in rows], axis)
         self.inner = BankSource(banks, slots)
 
     def rows(self, name: str, layer: int | None) -> Tensor | None:

@@ -10,7 +10,12 @@ from transformers import (
     set_seed,
 )
 
-from langmod.architectures import Architecture, EncoderArchitecture, TranslatorArchitecture, load_base
+from langmod.architectures import (
+    Architecture,
+    EncoderArchitecture,
+    TranslatorArchitecture,
+    load_base,
+)
 from langmod.bases import describe_base, language_token, resolve_base
 from langmod.config import RunConfig
 from langmod.languages import canonical
@@ -83,9 +88,7 @@ def start(config: BaseConfig) -> tuple[Architecture, PreTrainedTokenizerBase]:
     if config.kind == "encoder":
         encoder = XLMRobertaForMaskedLM(encoder_config(shape, tokenizer, config.dropout))
         return EncoderArchitecture(encoder), tokenizer
-    translator = M2M100ForConditionalGeneration(
-        translator_config(shape, tokenizer, config.dropout)
-    )
+    translator = M2M100ForConditionalGeneration(translator_config(shape, tokenizer, config.dropout))
     return TranslatorArchitecture(translator), tokenizer
 
 

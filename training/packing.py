@@ -37,9 +37,7 @@ class Special:
         )
 
 
-def token_lists(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
-) -> Iterator[list[int]]:
+def token_lists(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[list[int]]:
     """The ids of each text without special tokens, a chunk at a time to bound memory."""
     for start in range(0, len(texts), ENCODE_CHUNK):
         chunk = list(texts[start : start + ENCODE_CHUNK])

@@ -21,9 +21,7 @@ class Shape(Frozen):
 
 
 SHAPES: dict[Size, Shape] = {
-    "nano": Shape(
-        width=32, heads=4, feed_forward=64, layers=2, decoder_layers=2, max_tokens=64
-    ),
+    "nano": Shape(width=32, heads=4, feed_forward=64, layers=2, decoder_layers=2, max_tokens=64),
     "mini": Shape(
         width=256, heads=4, feed_forward=1024, layers=6, decoder_layers=2, max_tokens=256
     ),

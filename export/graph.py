@@ -1,0 +1,79 @@
+"""``export graph``: a base checkpoint to the ONNX graphs and ``graph.json`` the service loads."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from optimum.exporters.onnx import export, validate_model_outputs
+
+from export.encoder_graphs import encoder_graphs
+from export.graphs import SlottedGraph
+from export.onnx_config import SlottedOnnxConfig
+from export.parity import check_graph
+from export.quantize import halve_tables, quantize_products
+from langmod.architectures import load_base
+from langmod.bases import describe_base, load_spec, resolve_base
+from langmod.digests import file_digest
+from langmod.slotted import SlottedBase, banks_of
+from langmod.specs import GraphFile, GraphSpec, Parity, Precision
+from export.translator_graphs import translator_graphs
+
+
+def export_graphs(
+    base: Path, precision: Precision, out: Path | None = None
+) -> GraphSpec:
+    """Exports every graph of a described base to ``<base>/onnx/<precision>`` (or ``out``).
+
+    The folder appears only when all graphs passed Optimum's validation and our parity check.
+
+    Raises:
+        ParityError: a graph does not answer as torch does; nothing is left behind.
+        ConfigError: the base is not described, or its files changed since.
+    """
+    spec = load_spec(base)
+    slotted = SlottedBase(load_base(base, attention="eager"))
+    slotted.eval().requires_grad_(False)
+    graphs = (
+        encoder_graphs(slotted) if spec.kind == "encoder" else translator_graphs(slotted)
+    )
+    target = out or base / "onnx" / precision
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as draft_name:
+        draft = Path(draft_name) / precision
+        draft.mkdir()
+        parity = [export_one(graph, draft, precision) for graph in graphs]
+        found = GraphSpec(
+            base=spec,
+            precision=precision,
+            graphs={graph.name: _described(graph, draft) for graph in graphs},
+            banks=banks_of(slotted.architecture),
+            parity=tuple(parity),
+        )
+        found.save(draft)
+        shutil.rmtree(target, ignore_errors=True)
+        draft.rename(target)
+    return found
+
+
+def export_one(graph: SlottedGraph, folder: Path, precision: Precision) -> Parity:
+    """Exports one graph through Optimum, makes it small, and checks it."""
+    path = folder / f"{graph.name}.onnx"
+    config = SlottedOnnxConfig(graph)
+    _, outputs = export(graph, config, path, opset=config.DEFAULT_ONNX_OPSET)
+    validate_model_outputs(config, graph, path, outputs, use_subprocess=False)
+    if precision == "int8":
+        quantize_products(path, path)
+    halve_tables(path)
+    return check_graph(graph, path, precision)
+
+
+def _described(graph: SlottedGraph, folder: Path) -> GraphFile:
+    path = folder / f"{graph.name}.onnx"
+    return GraphFile(
+        file=path.name,
+        sha256=file_digest(path),
+        inputs=graph.takes,
+        outputs=graph.gives,
+        banks=tuple(bank.name for bank in graph.banks),
+    )

@@ -1,0 +1,69 @@
+"""The check that every export must pass: ONNX Runtime against torch on unseen shapes."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+
+from export.graphs import Feed, Sizes, SlottedGraph
+from langmod.errors import LangmodError
+from langmod.specs import FP32_TOLERANCE, Parity, Precision
+
+INT8_TOLERANCE = 0.08
+"""Largest 8-bit difference allowed, relative to the largest reference value of the output."""
+SHAPES = (
+    Sizes(rows=1, tokens=5, slots=2, rank=1, beams=1, seed=11),
+    Sizes(rows=4, tokens=12, slots=5, rank=3, beams=3, seed=12),
+    Sizes(rows=2, tokens=9, slots=1, rank=0, beams=1, seed=13),
+)
+"""Unlike the traced one: a single row, more of everything, and no module loaded at all."""
+
+
+class ParityError(LangmodError):
+    """An exported graph does not answer as torch does; its files were removed."""
+
+    code = "parity"
+
+
+def check_graph(graph: SlottedGraph, path: Path, precision: Precision) -> Parity:
+    """Runs both on several shapes.
+
+    Raises:
+        ParityError: a difference above the precision's tolerance.
+    """
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    exact = precision == "fp32"
+    worst, where = 0.0, "nothing"
+    for sizes in SHAPES:
+        feed = graph.feed(sizes)
+        with torch.no_grad():
+            expected = graph(feed)
+        found = run(session, feed)
+        for name, reference in _comparable(expected).items():
+            scale = 1.0 if exact else max(float(np.abs(reference).max(initial=0.0)), 1e-6)
+            difference = float(np.abs(reference - found[name]).max(initial=0.0)) / scale
+            if difference > worst:
+                worst, where = difference, f"{name} at {sizes}"
+    tolerance = FP32_TOLERANCE if exact else INT8_TOLERANCE
+    if not worst <= tolerance:
+        raise ParityError(
+            f"{graph.name} differs from torch by {worst:.2e} in {where}; allowed {tolerance:.0e}",
+            graph=graph.name,
+            difference=worst,
+        )
+    return Parity(graph=graph.name, max_difference=worst, tolerance=tolerance)
+
+
+def run(session: ort.InferenceSession, feed: Feed) -> dict[str, NDArray[np.generic]]:
+    """One run of a session on torch tensors; outputs by name."""
+    wanted = {each.name for each in session.get_inputs()}
+    inputs = {name: tensor.numpy() for name, tensor in feed.items() if name in wanted}
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def _comparable(outputs: Feed) -> dict[str, NDArray[np.float32]]:
+    """Outputs that are numbers to compare: token ids of a top-k may swap on ties."""
+    return {name: value.numpy() for name, value in outputs.items() if value.is_floating_point()}

@@ -1,0 +1,199 @@
+"""The graphs of a translator base: embed, encoder (with the cross keys), one decoder step."""
+
+import torch
+from torch import Tensor, nn
+
+from export.encoder_graphs import Embed
+from export.graphs import Feed, Sizes, SlottedGraph, floats, ints, ragged_mask, random_slots
+from langmod.slotted import SlotSource, SlottedBase
+from langmod.specs import TensorSpec
+
+
+class TranslatorGraph(SlottedGraph):
+    """A part of an M2M100 base."""
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The decoder, whose layers hold the cross attention too."""
+        return self.slotted.model.model.decoder
+
+    @property
+    def heads(self) -> int:
+        """H, attention heads of the decoder."""
+        return int(self.config.decoder_attention_heads)
+
+    @property
+    def head_width(self) -> int:
+        """E = D / H."""
+        return int(self.config.d_model) // self.heads
+
+    def caches(self, prefix: str, rows: str, tokens: str, suffix: str = "") -> list[TensorSpec]:
+        """Key and value tensors ``[rows, H, tokens, E]`` of every decoder layer."""
+        return [
+            floats(f"{prefix}.{part}.{layer}{suffix}", rows, self.heads, tokens, self.head_width)
+            for layer in range(len(self.decoder.layers))
+            for part in ("key", "value")
+        ]
+
+    def split(self, tensor: Tensor) -> Tensor:
+        """``[B, T, D]`` → ``[B, H, T, E]``."""
+        rows, tokens = tensor.shape[:2]
+        return tensor.view(rows, tokens, self.heads, self.head_width).transpose(1, 2)
+
+
+class Encoder(TranslatorGraph):
+    """Source vectors to the keys and values that every decoder step attends to."""
+
+    name = "encoder"
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...]:
+        words = floats("words", "B", "T", self.config.d_model)
+        return (words, ints("mask", "B", "T"), ints("slots", "B", 2))
+
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        return tuple(self.caches("cross", "B", "T"))
+
+    def compute(self, feed: Feed, source: SlotSource) -> Feed:
+        hidden = self.slotted.model.model.encoder(
+            inputs_embeds=feed["words"], attention_mask=feed["mask"]
+        ).last_hidden_state  # [B, T, D]
+        found = {}
+        for index, layer in enumerate(self.decoder.layers):
+            found[f"cross.key.{index}"] = self.split(layer.encoder_attn.k_proj(hidden))
+            found[f"cross.value.{index}"] = self.split(layer.encoder_attn.v_proj(hidden))
+        return found
+
+    def example(self, sizes: Sizes) -> Feed:
+        generator = torch.Generator().manual_seed(sizes.seed)
+        shape = (sizes.rows, sizes.tokens, self.config.d_model)
+        return {
+            "words": torch.randn(shape, generator=generator) * 0.1,
+            "mask": ragged_mask(sizes.rows, sizes.tokens),
+            "slots": random_slots(sizes.rows, sizes, generator),
+        }
+
+
+class DecoderStep(TranslatorGraph):
+    """The last token of every hypothesis to its likeliest successors.
+
+    R hypotheses are B sentences times equally many beams. ``parents`` picks the cache row that each
+    hypothesis continues, which reorders beams and drops finished sentences in one gather. The
+    beams of a sentence attend to one copy of its cross keys.
+    """
+
+    name = "decoder"
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...]:
+        return (
+            ints("tokens", "R"),
+            ints("positions", "R"),
+            ints("parents", "R"),
+            ints("self_mask", "R", "t1"),
+            ints("cross_mask", "B", "T"),
+            ints("slots", "R", 2),
+            ints("k", 1),
+            *self.caches("self", "Q", "t"),
+            *self.caches("cross", "B", "T"),
+        )
+
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        answers = (floats("scores", "R", "K"), ints("next_tokens", "R", "K"))
+        return (*answers, *self.caches("self", "R", "t1", ".out"))
+
+    def compute(self, feed: Feed, source: SlotSource) -> Feed:
+        hidden = self.embed(feed)  # [R, 1, D]
+        self_bias = _bias(feed["self_mask"])  # [R, 1, 1, t1]
+        cross_bias = _bias(feed["cross_mask"])  # [B, 1, 1, T]
+        caches = {}
+        for index, layer in enumerate(self.decoder.layers):
+            inner = layer.self_attn_layer_norm(hidden)
+            keys, values = self.grown(layer.self_attn, inner, feed, index)
+            caches |= {f"self.key.{index}.out": keys, f"self.value.{index}.out": values}
+            hidden = hidden + self.attend_self(layer.self_attn, inner, (keys, values), self_bias)
+            inner = layer.encoder_attn_layer_norm(hidden)
+            cross = (feed[f"cross.key.{index}"], feed[f"cross.value.{index}"])
+            hidden = hidden + self.attend_cross(layer.encoder_attn, inner, cross, cross_bias)
+            inner = layer.final_layer_norm(hidden)
+            hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(inner)))
+            hidden = self.slotted.end_block("decoder", index, hidden)
+        logits = self.slotted.model.lm_head(self.decoder.layer_norm(hidden[:, 0]))  # [R, V]
+        scores, tokens = torch.topk(logits.log_softmax(-1), feed["k"][0], dim=-1)  # [R, K]
+        return {"scores": scores, "next_tokens": tokens} | caches
+
+    def embed(self, feed: Feed) -> Tensor:
+        """Scaled word vectors plus sinusoidal positions, ``[R, 1, D]``."""
+        table = self.decoder.embed_positions
+        places = table.weights.index_select(0, feed["positions"] + table.padding_idx + 1)
+        return (self.decoder.embed_tokens(feed["tokens"]) + places).unsqueeze(1)
+
+    def grown(
+        self, attention: nn.Module, inner: Tensor, feed: Feed, layer: int
+    ) -> tuple[Tensor, Tensor]:
+        """The caches of the continued rows with this token's key and value, ``[R, H, t+1, E]``."""
+        new = (self.split(attention.k_proj(inner)), self.split(attention.v_proj(inner)))
+        old = (
+            feed[f"self.{part}.{layer}"].index_select(0, feed["parents"])
+            for part in ("key", "value")
+        )
+        keys, values = (
+            torch.cat([past, now], 2) for past, now in zip(old, new, strict=True)
+        )
+        return keys, values
+
+    def attend_self(
+        self, attention: nn.Module, inner: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor
+    ) -> Tensor:
+        """Attention of each hypothesis to its own past, ``[R, 1, D]``."""
+        query = self.split(attention.q_proj(inner)) * attention.scaling  # [R, H, 1, E]
+        mixed = _mixed(query, cache, bias)  # [R, H, 1, E]
+        return attention.out_proj(mixed.flatten(1).unsqueeze(1))
+
+    def attend_cross(
+        self, attention: nn.Module, inner: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor
+    ) -> Tensor:
+        """Attention to the source, the beams of a sentence side by side, ``[R, 1, D]``."""
+        query = attention.q_proj(inner) * attention.scaling  # [R, 1, D]
+        beams = query.reshape(cache[0].shape[0], -1, self.heads, self.head_width)  # [B, K, H, E]
+        mixed = _mixed(beams.transpose(1, 2), cache, bias)  # [B, H, K, E]
+        return attention.out_proj(mixed.transpose(1, 2).reshape(query.shape))
+
+    def example(self, sizes: Sizes) -> Feed:
+        generator = torch.Generator().manual_seed(sizes.seed)
+        sentences, hypotheses, past = sizes.rows, sizes.rows * sizes.beams, 2
+        def caches(rows: int, tokens: int, prefix: str) -> Feed:
+            shape = (rows, self.heads, tokens, self.head_width)
+            names = [spec.name for spec in self.caches(prefix, "", "")]
+            return {name: torch.randn(shape, generator=generator) for name in names}
+
+        high = self.config.vocab_size
+        return {
+            "tokens": torch.randint(0, high, (hypotheses,), generator=generator),
+            "positions": torch.full((hypotheses,), past),
+            "parents": torch.randint(0, hypotheses, (hypotheses,), generator=generator),
+            "self_mask": torch.ones(hypotheses, past + 1, dtype=torch.int64),
+            "cross_mask": ragged_mask(sentences, sizes.tokens),
+            "slots": random_slots(hypotheses, sizes, generator),
+            "k": torch.tensor([3]),
+            **caches(hypotheses, past, "self"),
+            **caches(sentences, sizes.tokens, "cross"),
+        }
+
+
+def _bias(mask: Tensor) -> Tensor:
+    """A mask ``[B, T]`` as what is added to attention scores, ``[B, 1, 1, T]``."""
+    return (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
+
+
+def _mixed(query: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+    """Values weighted by the softmax of query · key + bias, ``[B, H, Q, E]``."""
+    keys, values = cache
+    return (query @ keys.transpose(2, 3) + bias).softmax(-1) @ values
+
+
+def translator_graphs(slotted: SlottedBase) -> list[SlottedGraph]:
+    """Every graph of a translator base."""
+    return [Embed(slotted), Encoder(slotted), DecoderStep(slotted)]

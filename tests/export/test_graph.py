@@ -1,0 +1,126 @@
+"""Exported graphs: parity in both precisions, nothing left behind on failure, row invariance."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from export import graph as graph_module
+from export.graph import export_graphs
+from export.parity import INT8_TOLERANCE, ParityError
+from langmod.errors import ConfigError
+from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE, GraphSpec
+from tests.bases import make_base
+
+PRECISIONS = ("fp32", "int8")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", ["encoder", "translator"])
+def test_every_graph_states_its_parity(models_folder, kind, precision):
+    spec = GraphSpec.load(models_folder / f"tiny-{kind}" / "onnx" / precision)
+    limit = FP32_TOLERANCE if precision == "fp32" else INT8_TOLERANCE
+    assert {each.graph for each in spec.parity} == set(spec.graphs)
+    assert all(each.max_difference <= each.tolerance == limit for each in spec.parity)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_row_never_depends_on_its_neighbours(tiny_encoder, precision):
+    folder = tiny_encoder / "onnx" / precision
+    session = ort.InferenceSession(str(folder / "body.onnx"), providers=["CPUExecutionProvider"])
+    spec = GraphSpec.load(folder)
+    generator = np.random.default_rng(0)
+    banks = {
+        bank.name: generator.normal(size=[3 if isinstance(a, str) else a for a in bank.shape])
+        .astype(np.float32) * 0.1
+        for bank in spec.banks
+        if bank.name in spec.graphs["body"].banks
+    }  # fmt: skip
+    width = spec.base.width
+
+    def run(words, lengths, slots):
+        rows, tokens = words.shape[:2]
+        mask = (np.arange(tokens) < np.array(lengths)[:, None]).astype(np.int64)
+        positions = np.tile(np.arange(tokens) + spec.base.first_position, (rows, 1))
+        feed = {"words": words, "mask": mask, "positions": positions, "slots": slots}
+        return session.run(None, feed | banks)[0]
+
+    words = generator.normal(size=(4, 12, width)).astype(np.float32)
+    words[2] *= 30  # an outlier that a scale per tensor would smear over its neighbours
+    lengths, slots = [5, 12, 9, 3], np.array([[0, 0], [1, 2], [2, 0], [0, 1]])
+    together = run(words, lengths, slots)
+    for row, length in enumerate(lengths):
+        alone = run(words[row : row + 1, :length], [length], slots[row : row + 1])
+        np.testing.assert_allclose(together[row, :length], alone[0], rtol=0, atol=ROW_TOLERANCE)
+    assert np.abs(run(words, lengths, slots[::-1].copy()) - together).max() > 1e-2
+
+
+def test_a_failed_check_leaves_nothing_behind(tmp_path, monkeypatch):
+    base = tmp_path / "base"
+    make_base(base, "encoder")
+    straight = graph_module.halve_tables
+
+    def spoil(path):
+        import onnx
+        from onnx import numpy_helper
+
+        straight(path)
+        model = onnx.load(path)
+        for initializer in model.graph.initializer:
+            values = numpy_helper.to_array(initializer)
+            if values.dtype == np.float32 and values.size > 1000:
+                initializer.CopyFrom(numpy_helper.from_array(values * 1.01, initializer.name))
+        onnx.save(model, path)
+
+    monkeypatch.setattr(graph_module, "halve_tables", spoil)
+    with pytest.raises(ParityError, match=r"body differs from torch by"):
+        export_graphs(base, "fp32")
+    assert not list((base / "onnx").iterdir())
+
+
+def test_changed_weights_are_noticed(tmp_path):
+    base = tmp_path / "base"
+    make_base(base, "encoder")
+    config = base / "config.json"
+    config.write_text(config.read_text() + " ")
+    with pytest.raises(ConfigError, match=r"changed after base\.json was written"):
+        export_graphs(base, "fp32")
+
+
+def test_training_and_serving_share_the_arithmetic(tiny_encoder):
+    """The exported body with one module equals the torch model that training ran."""
+    from langmod.architectures import load_base
+    from langmod.methods import METHODS
+    from langmod.slotted import FixedSource, SlottedBase
+    from tests.langmod.models import module_for
+
+    base = load_base(tiny_encoder)
+    slotted = SlottedBase(base).eval()
+    spec = GraphSpec.load(tiny_encoder / "onnx" / "fp32")
+    session = ort.InferenceSession(
+        str(tiny_encoder / "onnx" / "fp32" / "body.onnx"), providers=["CPUExecutionProvider"]
+    )
+    ids = torch.randint(5, 500, (2, 9))
+    for name, method in METHODS.items():
+        tensors = module_for(base, method, method.Config(), 4)
+        named = {f"language.{key}": value for key, value in tensors.items()}
+        with torch.no_grad(), slotted.using(FixedSource(named)):
+            expected = base.backbone(input_ids=ids).last_hidden_state.numpy()
+        feed = {
+            "words": base.words(ids).detach().numpy(),
+            "mask": np.ones((2, 9), np.int64),
+            "positions": np.tile(np.arange(9) + spec.base.first_position, (2, 1)),
+            "slots": np.array([[1, 0], [1, 0]]),
+        }
+        for bank in spec.banks:
+            if bank.name in spec.graphs["body"].banks:
+                value = named.get(bank.name)
+                if value is None:
+                    shape = [2 if a == f"S.{bank.role}" else 0 if isinstance(a, str) else a
+                             for a in bank.shape]  # fmt: skip
+                    feed[bank.name] = np.zeros(shape, np.float32)
+                else:
+                    stacked = torch.stack([torch.zeros_like(value), value], bank.slot_axis)
+                    feed[bank.name] = stacked.numpy()
+        found = session.run(None, feed)[0]
+        assert np.abs(found - expected).max() <= FP32_TOLERANCE, name
