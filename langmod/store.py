@@ -187,6 +187,12 @@ class ModuleStore:
         _refuse(name, _tensor_faults(manifest, tensors))
         return Module(manifest, digest, tensors)
 
+    def stamp(self, name: str, digest: str) -> tuple[int, ...]:
+        """A value that changes when the files of one version are replaced."""
+        files = [self.folder / name / digest / file for file in (MANIFEST, TENSORS)]
+        states = [file.stat() for file in files if file.is_file()]
+        return tuple(number for each in states for number in (each.st_mtime_ns, each.st_ino))
+
     def _module(self, name: str) -> Path:
         if not name or name.startswith(".") or "/" in name or "\0" in name:
             raise UnknownModule(name, self.names())

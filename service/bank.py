@@ -7,7 +7,7 @@ must grow is replaced by a larger copy, so that a running batch keeps the one it
 import heapq
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -78,7 +78,6 @@ class RoleSlots:
     def evict(self) -> int:
         """Frees the slot of the least recently used module that nobody holds."""
         key = next(key for key in self.resident if not self.pins[key])
-        self.events["eviction"] += 1
         del self.pins[key], self.nbytes[key]
         return self.resident.pop(key)
 
@@ -86,7 +85,14 @@ class RoleSlots:
 class Bank:
     """The banks of one base's graphs."""
 
-    def __init__(self, specs: Sequence[BankSpec], limit: int) -> None:
+    def __init__(
+        self,
+        specs: Sequence[BankSpec],
+        limit: int,
+        note: Callable[[Role, str], None] = lambda role, event: None,
+    ) -> None:
+        """``limit`` modules of each role at once; ``note`` hears of each hit, load and eviction."""
+        self._note = note
         self.specs = tuple(specs)
         self.roles = {role: RoleSlots(limit) for role in ROLES}
         self._axes = {
@@ -147,9 +153,9 @@ class Bank:
         slots = self.roles[role]
         if module.key in slots.resident:
             slots.resident.move_to_end(module.key)
-            slots.events["hit"] += 1
+            self._count(role, "hit")
         else:
-            slot = heapq.heappop(slots.free) if slots.free else slots.evict()
+            slot = heapq.heappop(slots.free) if slots.free else self._evict(role)
             try:
                 self._put(role, slot, module)
             except BaseException:
@@ -157,8 +163,16 @@ class Bank:
                 raise
             slots.resident[module.key] = slot
             slots.nbytes[module.key] = module.nbytes
-            slots.events["load"] += 1
+            self._count(role, "load")
         slots.pins[module.key] += 1
+
+    def _evict(self, role: Role) -> int:
+        self._count(role, "eviction")
+        return self.roles[role].evict()
+
+    def _count(self, role: Role, event: str) -> None:
+        self.roles[role].events[event] += 1
+        self._note(role, event)
 
     def _release(self, held: list[tuple[Role, str]]) -> None:
         for role, key in held:

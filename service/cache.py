@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from langmod.errors import LangmodError
 from langmod.store import Module
@@ -16,28 +17,40 @@ Key = tuple[str, str]
 """Name and digest."""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a module could not be loaded, and until when that is taken for granted."""
+
+    error: LangmodError
+    until: float
+    stamp: object
+
+
 class ModuleCache:
     """Loaded modules by name and digest, least recently used out beyond a byte budget.
 
     Requests that want the same module at once share one load. A module that could not be loaded is
-    refused from memory for a while, so that asking again and again costs no disk.
+    refused from memory for a while, or until its files change.
     """
 
     def __init__(
         self,
         load: Callable[[str, str], Module],
+        stamp: Callable[[str, str], object],
         budget: int,
         refuse_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``load`` reads a module; ``stamp`` changes when its files do."""
         self.budget = budget
         self._load = load
+        self._stamp = stamp
         self._refuse_seconds = refuse_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._modules: OrderedDict[Key, Module] = OrderedDict()
         self._loading: dict[Key, Future[Module]] = {}
-        self._refused: dict[Key, tuple[LangmodError, float]] = {}
+        self._refused: dict[Key, Refusal] = {}
         self.nbytes = 0
 
     def get(self, name: str, digest: str) -> Module:
@@ -61,21 +74,23 @@ class ModuleCache:
         return promise.result()
 
     def _raise_refused(self, key: Key) -> None:
-        error, until = self._refused.get(key, (None, 0.0))
-        if error is None:
+        refusal = self._refused.get(key)
+        if refusal is None:
             return
-        if self._clock() < until:
-            raise error.with_traceback(None)
+        if self._clock() < refusal.until and self._stamp(*key) == refusal.stamp:
+            raise refusal.error.with_traceback(None)
         del self._refused[key]
 
     def _fulfil(self, key: Key, promise: "Future[Module]") -> None:
+        stamp = self._stamp(*key)
         try:
             module = self._load(*key)
         except BaseException as error:
             with self._lock:
                 del self._loading[key]
                 if isinstance(error, LangmodError):
-                    self._refused[key] = (error, self._clock() + self._refuse_seconds)
+                    until = self._clock() + self._refuse_seconds
+                    self._refused[key] = Refusal(error, until, stamp)
             promise.set_exception(error)
             return
         with self._lock:

@@ -24,6 +24,12 @@ BATCH_ROWS = Histogram(
 QUEUED_ROWS = Gauge(
     "langmod_queued_rows", "Rows waiting for a batch", ["base"], multiprocess_mode="livesum"
 )
+BANK_MODULES = Gauge(
+    "langmod_bank_modules",
+    "Modules that lie in slots",
+    ["base", "role"],
+    multiprocess_mode="livesum",
+)
 BANK_EVENTS = Counter(
     "langmod_bank_events_total",
     "Modules found in a slot (hit), put in one (load), put out of one (eviction)",

@@ -185,6 +185,8 @@ class Scheduler(Generic[Row, Answer]):
         metrics.BATCH_ROWS.labels(self.name).observe(len(tickets))
         self._answer(tickets)
         taken = max(time.monotonic() - started, 1e-6)
+        for ticket in tickets:
+            metrics.observe(self.name, "run", ticket.language, taken)
         speed = sum(ticket.length for ticket in tickets) / taken
         past = self._tokens_a_second or speed
         self._tokens_a_second = SPEED_MEMORY * past + (1 - SPEED_MEMORY) * speed

@@ -11,6 +11,10 @@ class Disk:
     def __init__(self):
         self.loads = []
         self.broken = set()
+        self.state = 0
+
+    def stamp(self, name, digest):
+        return self.state
 
     def load(self, name, digest):
         self.loads.append(name)
@@ -21,7 +25,7 @@ class Disk:
 
 def test_least_recently_used_leaves_beyond_the_budget():
     disk = Disk()
-    cache = ModuleCache(disk.load, budget=2 * module("a").nbytes, refuse_seconds=1)
+    cache = ModuleCache(disk.load, disk.stamp, budget=2 * module("a").nbytes, refuse_seconds=1)
     for name in "abacab":
         assert cache.get(name, "d").manifest.name == name
     assert disk.loads == ["a", "b", "c", "b"]
@@ -29,7 +33,8 @@ def test_least_recently_used_leaves_beyond_the_budget():
 
 
 def test_a_module_larger_than_the_budget_is_still_served():
-    cache = ModuleCache(Disk().load, budget=1, refuse_seconds=1)
+    disk = Disk()
+    cache = ModuleCache(disk.load, disk.stamp, budget=1, refuse_seconds=1)
     assert cache.get("a", "d") is cache.get("a", "d")
 
 
@@ -41,7 +46,7 @@ def test_requests_at_once_share_one_load():
         release.wait(5)
         return module(name, digest=digest)
 
-    cache = ModuleCache(slow, budget=10**6, refuse_seconds=1)
+    cache = ModuleCache(slow, Disk().stamp, budget=10**6, refuse_seconds=1)
     got = []
     threads = [threading.Thread(target=lambda: got.append(cache.get("a", "d"))) for _ in range(8)]
     for thread in threads:
@@ -56,7 +61,7 @@ def test_requests_at_once_share_one_load():
 
 def test_a_broken_module_is_refused_from_memory_until_it_expires():
     disk, now = Disk(), [0.0]
-    cache = ModuleCache(disk.load, budget=10**6, refuse_seconds=5, clock=lambda: now[0])
+    cache = ModuleCache(disk.load, disk.stamp, budget=10**6, refuse_seconds=5, clock=lambda: now[0])
     disk.broken.add("a")
     for _ in range(3):
         with pytest.raises(BrokenModule, match="a is damaged"):
@@ -64,4 +69,15 @@ def test_a_broken_module_is_refused_from_memory_until_it_expires():
     assert disk.loads == ["a"]
     disk.broken.clear()
     now[0] = 5.0
+    assert cache.get("a", "d").manifest.name == "a"
+
+
+def test_a_broken_module_is_read_again_once_its_files_change():
+    disk = Disk()
+    cache = ModuleCache(disk.load, disk.stamp, budget=10**6, refuse_seconds=5)
+    disk.broken.add("a")
+    with pytest.raises(BrokenModule, match="a is damaged"):
+        cache.get("a", "d")
+    disk.broken.clear()
+    disk.state += 1
     assert cache.get("a", "d").manifest.name == "a"

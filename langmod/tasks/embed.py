@@ -1,0 +1,29 @@
+"""Sentence vectors: the mean of a text's hidden states, of length 1."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from langmod.tasks.base import Answer, Example, FloatArray, Task
+
+
+class Embed(Task):
+    """One vector for a text; close vectors, by their product, mean alike texts."""
+
+    kind: ClassVar[str] = "embed"
+
+    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
+        """The mean of ``hidden`` ``[T, D]`` over the row's tokens, scaled to length 1."""
+        return {"vector": unit(outputs["hidden"].mean(axis=0)).tolist()}
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """How often a vector's nearest reference is its own, as in retrieving translations."""
+        nearest = (np.array(predictions) @ np.array(references).T).argmax(axis=1)
+        return {"retrieval_accuracy": float((nearest == np.arange(len(nearest))).mean())}
+
+
+def unit(vector: FloatArray) -> FloatArray:
+    """A vector scaled to length 1; zero stays zero."""
+    return vector / max(float(np.linalg.norm(vector)), np.finfo(np.float32).tiny)

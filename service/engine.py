@@ -1,0 +1,205 @@
+"""What the engines of all bases share: text in, rows through one queue and bank, answers out."""
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from langmod.encoding import TextEncoder
+from langmod.errors import BadRequest, LangmodError, Unavailable
+from langmod.langid import LanguageIdentifier
+from langmod.specs import Role
+from langmod.store import ModuleStore
+from langmod.tasks import Text
+from service import metrics
+from service.bank import Bank, Pinned, Stack
+from service.scheduler import Scheduler
+from service.session import GraphSet
+from service.settings import Settings
+from service.stacks import Resolver
+
+logger = logging.getLogger("langmod.engine")
+Json = dict[str, Any]
+Outcome = Json | LangmodError
+"""An answer, or the fault of one text."""
+
+
+class EngineRow(Protocol):
+    """What an engine must know of a row to run it."""
+
+    @property
+    def language(self) -> str:
+        """Whose turn it takes."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Its tokens."""
+        ...
+
+    @property
+    def stack(self) -> Stack:
+        """The modules it runs through."""
+        ...
+
+
+Row = TypeVar("Row", bound=EngineRow)
+
+
+@dataclass(frozen=True)
+class Prepared(Generic[Row]):
+    """A text on its way: the row to run and what turns its output into the answer."""
+
+    row: Row
+    finish: Callable[[Any], Json]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The language of a text, given or detected."""
+
+    tag: str
+    probability: float | None = None
+    """None where it was given."""
+
+
+class Engine(ABC, Generic[Row]):
+    """One base: its graphs, tokenizer, modules, bank and queue."""
+
+    def __init__(
+        self, folder: Path, settings: Settings, identifier: LanguageIdentifier | None
+    ) -> None:
+        """Opens a base's folder.
+
+        Raises:
+            ConfigError: graphs or tokenizer are missing or damaged.
+            Unavailable: the provider asked for is not active.
+        """
+        self.settings = settings
+        self.graphs = GraphSet(folder, settings)
+        self.base = self.graphs.base
+        self.encoder = TextEncoder(folder / "tokenizer.json", self.base)
+        store, banks = ModuleStore(folder / "modules"), self.graphs.spec.banks
+        self.resolver = Resolver(store, self.base, banks, settings)
+        self.bank = Bank(banks, settings.slots, self._note_bank)
+        self._identifier = identifier
+        self.scheduler: Scheduler[Row, Any] = Scheduler(self.base.name, self.run, settings.limits)
+
+    @abstractmethod
+    def execute(self, rows: list[Row], pinned: Pinned) -> Sequence[Any]:
+        """Runs rows whose modules lie in the bank: an output, or an exception, for each."""
+
+    def run(self, rows: list[Row]) -> list[Any]:
+        """Runs any rows, in as many parts as the bank's slots call for."""
+        stacks = [row.stack for row in rows]
+        outputs: list[Any] = []
+        for part in self.bank.split(stacks):
+            with self.bank.pin(stacks[part]) as pinned:
+                outputs.extend(self.execute(rows[part], pinned))
+        return outputs
+
+    async def answer(
+        self,
+        endpoint: str,
+        texts: Sequence[Text],
+        prepare: Callable[[int, Text], Prepared[Row]],
+    ) -> list[Outcome]:
+        """Answers texts in order; a fault of one text stands in its place.
+
+        ``prepare`` takes a text and its place, on a worker thread.
+
+        Raises:
+            Overloaded, Unavailable: no text was taken in.
+        """
+        prepared = await asyncio.to_thread(self._prepare, texts, prepare)
+        ready = [each for each in prepared if isinstance(each, Prepared)]
+        outputs = iter(await self.scheduler.submit([each.row for each in ready]))
+        ran = [(each, next(outputs)) if isinstance(each, Prepared) else each for each in prepared]
+        outcomes = await asyncio.to_thread(lambda: [self._finish(each) for each in ran])
+        self._count(endpoint, prepared, outcomes)
+        return outcomes
+
+    def speak(self, texts: Sequence[Text], language: str | None) -> list[Spoken]:
+        """The language of each text: the one given, or each its own.
+
+        Raises:
+            BadRequest: none was given and there is nothing to detect it with.
+            UnknownLanguage: what was given is no language tag.
+        """
+        if language is not None:
+            return [Spoken(self.resolver.tag(language))] * len(texts)
+        if self._identifier is None:
+            raise BadRequest("language: name it; no language identifier is installed here")
+        plain = [text if isinstance(text, str) else " ".join(text) for text in texts]
+        return [Spoken(tag, probability) for tag, probability in self._identifier.predict(plain)]
+
+    def close(self) -> None:
+        """Ends the queue's worker."""
+        self.scheduler.close()
+
+    def _note_bank(self, role: Role, event: str) -> None:
+        name = self.base.name
+        metrics.BANK_EVENTS.labels(name, role, event).inc()
+        metrics.BANK_MODULES.labels(name, role).set(len(self.bank.roles[role].resident))
+        metrics.BANK_BYTES.labels(name, "slots").set(self.bank.resident_bytes)
+        metrics.BANK_BYTES.labels(name, "memory").set(self.resolver.cache.nbytes)
+
+    def _prepare(
+        self, texts: Sequence[Text], prepare: Callable[[int, Text], Prepared[Row]]
+    ) -> list[Prepared[Row] | LangmodError]:
+        prepared: list[Prepared[Row] | LangmodError] = []
+        for place, text in enumerate(texts):
+            started = time.monotonic()
+            try:
+                ready = prepare(place, _not_empty(text))
+            except LangmodError as error:
+                prepared.append(error)
+                continue
+            taken = time.monotonic() - started
+            metrics.observe(self.base.name, "encode", ready.row.language, taken)
+            prepared.append(ready)
+        return prepared
+
+    def _finish(self, ran: "tuple[Prepared[Row], Any] | LangmodError") -> Outcome:
+        if isinstance(ran, LangmodError):
+            return ran
+        prepared, output = ran
+        started = time.monotonic()
+        try:
+            if isinstance(output, BaseException):
+                raise output
+            return prepared.finish(output)
+        except Unavailable:
+            raise
+        except LangmodError as error:
+            return error
+        except Exception:
+            logger.exception("a text failed")
+            return LangmodError("this text could not be answered; the server's log says why")
+        finally:
+            taken = time.monotonic() - started
+            metrics.observe(self.base.name, "decode", prepared.row.language, taken)
+
+    def _count(
+        self,
+        endpoint: str,
+        prepared: Sequence[Prepared[Row] | LangmodError],
+        outcomes: Sequence[Outcome],
+    ) -> None:
+        for each, outcome in zip(prepared, outcomes, strict=True):
+            language = each.row.language if isinstance(each, Prepared) else ""
+            code = outcome.code if isinstance(outcome, LangmodError) else "ok"
+            metrics.TEXTS.labels(self.base.name, endpoint, language, code).inc()
+            if isinstance(each, Prepared):
+                for key in each.row.stack.keys:
+                    metrics.MODULE_TEXTS.labels(self.base.name, key.partition("@")[0]).inc()
+
+
+def _not_empty(text: Text) -> Text:
+    if not all(part.strip() for part in ([text] if isinstance(text, str) else text)):
+        raise BadRequest(f"the text is empty (got {text!r}); leave it out or write something")
+    return text

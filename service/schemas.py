@@ -1,0 +1,294 @@
+"""What each endpoint takes and answers; BentoML's OpenAPI page is made from these."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Generic, Self, TypeVar
+
+from bentoml import IODescriptor
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError
+from starlette.requests import Request as HttpRequest
+
+from langmod.errors import BadRequest, LangmodError
+
+LISTED_FAULTS = 8
+"""Faults of one request that are spelt out."""
+TopK = Annotated[int, Field(ge=1, le=100)]
+Beams = Annotated[int, Field(ge=1, le=8)]
+
+
+class Request(IODescriptor):
+    """A request's body; unknown fields and wrong types are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+    modules: list[str] = Field(default_factory=list, max_length=2)
+    """Modules by ``name`` or ``name@digest``, at most one of each role, instead of those found."""
+
+    @classmethod
+    async def from_http_request(cls, request: HttpRequest, serde: object) -> Any:
+        """The request, or the fault of one that does not validate.
+
+        BentoML would answer a raised ``ValidationError`` in a form of its own; the endpoint gets
+        the fault instead and answers it as every other.
+        """
+        try:
+            return cls.model_validate_json(await request.body() or b"{}")
+        except ValidationError as error:
+            return refusal(error)
+
+
+class TextsRequest(Request):
+    """Texts of one language."""
+
+    texts: list[str] = Field(min_length=1)
+    """One text or more; each is answered in its place."""
+    language: str | None = None
+    """Of all texts (``mn``, ``khk``, ``kor``…); left out, each text's is detected."""
+
+
+class FillMaskRequest(TextsRequest):
+    """Texts with the mask token where words are missing."""
+
+    top_k: TopK = 5
+    """Candidates for each mask."""
+
+
+class ClassifyRequest(Request):
+    """Texts, or pairs of texts, to be labelled as wholes."""
+
+    texts: list[str | tuple[str, str]] = Field(min_length=1)
+    """Texts, or pairs ``[first, second]`` for tasks about pairs."""
+    language: str | None = None
+    """Of all texts; left out, each text's is detected."""
+    task: str | None = None
+    """As GET /tasks lists it; may be left out where ``modules`` names a task's module."""
+
+
+class TagRequest(TextsRequest):
+    """Texts whose spans are to be labelled."""
+
+    task: str | None = None
+    """As GET /tasks lists it; may be left out where ``modules`` names a task's module."""
+
+
+class EmbedRequest(TextsRequest):
+    """Texts to be turned into vectors."""
+
+
+class TranslateRequest(Request):
+    """Texts to be translated."""
+
+    texts: list[str] = Field(min_length=1)
+    """One text or more; each is answered in its place."""
+    source: str | None = None
+    """Language of all texts; left out, each text's is detected."""
+    target: str
+    """Language to translate into."""
+    beams: Beams = 1
+    """1 is greedy search."""
+    n_best: Beams = 1
+    """Translations of each text, at most as many as beams."""
+    max_length: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of a translation at most; left out, as many as its source calls for."""
+
+
+class BackTranslateRequest(Request):
+    """Texts to be made training data of: translated into a pivot language and back."""
+
+    texts: list[str] = Field(min_length=1)
+    """One text or more; each is answered in its place."""
+    language: str | None = None
+    """Of all texts; left out, each text's is detected."""
+    pivot: str = "en"
+    """Language to translate through."""
+    n: Beams = 1
+    """Pivot translations of each text."""
+    sampling: bool = False
+    """Draw the pivot translations at random instead of taking the likeliest."""
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """Of the sampling: below 1 keeps to the likelier words."""
+    beams: Beams = 1
+    """Of the search where nothing is drawn."""
+    seed: int = 0
+    """Of the sampling: the same seed draws the same."""
+    round_trip: bool = True
+    """Translate back and measure chrF against the text; needed to keep or drop."""
+    min_chrf: Annotated[float, Field(ge=0, le=100)] = 30.0
+    """Pairs whose way back scores below this are marked as not to be kept."""
+
+
+class Answer(BaseModel):
+    """What every answer to one text says about itself."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    modules: list[str]
+    """``name@digest`` of the modules that served it; empty for the bare base."""
+
+
+class TextAnswer(Answer):
+    """An answer about a text in one language."""
+
+    language: str
+    language_probability: float | None = None
+    """Given where the language was detected."""
+
+
+class Candidate(BaseModel):
+    """A word for a mask."""
+
+    token: str
+    score: float
+    text: str
+    """The text with this mask filled."""
+
+
+class FillMaskAnswer(TextAnswer):
+    """Candidates for each mask of a text, the likeliest first."""
+
+    masks: list[list[Candidate]]
+
+
+class LabelScore(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+class ClassifyAnswer(TextAnswer):
+    """The label of a text, and all labels, the likeliest first."""
+
+    label: str
+    labels: list[LabelScore]
+
+
+class Span(BaseModel):
+    """A labelled part of a text."""
+
+    label: str
+    start: int
+    """First character."""
+    end: int
+    """The character after the last."""
+    text: str
+    score: float
+
+
+class TagAnswer(TextAnswer):
+    """The labelled spans of a text, in order."""
+
+    spans: list[Span]
+
+
+class EmbedAnswer(TextAnswer):
+    """A text's vector, of length 1."""
+
+    vector: list[float]
+
+
+class Translation(BaseModel):
+    """One translation and how likely its tokens are."""
+
+    text: str
+    score: float
+    """Mean log-probability of its tokens."""
+
+
+class TranslateAnswer(Answer):
+    """The translations of a text, the best first."""
+
+    source: str
+    source_probability: float | None = None
+    """Given where the source language was detected."""
+    target: str
+    translation: str
+    translations: list[Translation]
+
+
+class SyntheticPair(BaseModel):
+    """A text with a machine-made counterpart in the pivot language."""
+
+    pivot_text: str
+    score: float
+    """Mean log-probability of its tokens."""
+    back: str | None = None
+    """The counterpart translated back."""
+    chrf: float | None = None
+    """chrF of the way back against the text, 0 to 100."""
+    keep: bool | None = None
+    """Whether that reaches ``min_chrf``."""
+
+
+class BackTranslateAnswer(TextAnswer):
+    """Pairs made of a text."""
+
+    pivot: str
+    pairs: list[SyntheticPair]
+
+
+class Fault(BaseModel):
+    """Why something was not answered."""
+
+    code: str
+    """Stable, for programs."""
+    message: str
+    """What was got, what is allowed, what to do."""
+    details: Mapping[str, JsonValue]
+
+
+class FaultAnswer(BaseModel):
+    """In the place of an answer: the fault of that text alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    error: Fault
+
+
+T = TypeVar("T", bound=Answer)
+
+
+class Answers(BaseModel, Generic[T]):
+    """One entry for each text, in order."""
+
+    error: Fault | None = None
+    """Where no text at all could be answered: the first fault, whose status is the response's."""
+    results: list[T | FaultAnswer]
+    _status: int = PrivateAttr(default=200)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self._status
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Mapping[str, Any] | LangmodError]) -> Self:
+        """Answers and faults in the form they are sent in."""
+        faults = [each for each in outcomes if isinstance(each, LangmodError)]
+        entries = [
+            {"error": each.envelope()} if isinstance(each, LangmodError) else each
+            for each in outcomes
+        ]
+        answers = cls.model_validate({"results": entries})
+        if len(faults) == len(outcomes):
+            answers.error = Fault.model_validate(faults[0].envelope())
+            answers._status = faults[0].status
+        return answers
+
+
+def refusal(error: ValidationError) -> BadRequest:
+    """Every fault of a body: the field, what is wrong with it, what was got."""
+    faults = [
+        f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}"
+        + ("" if fault["type"] == "missing" else f" (got {_short(fault['input'])})")
+        for fault in error.errors(include_url=False)
+    ]
+    more = len(faults) - LISTED_FAULTS
+    listed = faults[:LISTED_FAULTS] + ([f"and {more} more"] if more > 0 else [])
+    return BadRequest("; ".join(listed), faults=listed)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,56 @@
+"""The service's settings: the only place that reads the environment (``LANGMOD_*``)."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from langmod.specs import Precision
+from service.scheduler import Limits
+
+Provider = Literal["cpu", "cuda"]
+MEBIBYTE = 2**20
+
+
+class Settings(BaseSettings):
+    """Every knob of the service, each as ``LANGMOD_<NAME>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LANGMOD_", frozen=True, use_attribute_docstrings=True
+    )
+
+    models: Path = Path("models")
+    """Folder of bases: each with its tokenizer, ``onnx/<precision>`` and ``modules``."""
+    encoder: str | None = None
+    """Base that serves fill_mask, classify, tag and embed; else the only encoder found."""
+    translator: str | None = None
+    """Base that serves translate and back_translate; else the only translator found."""
+    precision: Precision = "int8"
+    provider: Provider = "cpu"
+    threads: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
+    """Threads of one graph run."""
+    slots: int = Field(default=64, ge=1)
+    """Modules of one role that lie ready in a base's banks."""
+    module_bytes: int = Field(default=512 * MEBIBYTE, ge=0)
+    """Memory for loaded modules beside the banks, per base."""
+    refuse_seconds: float = Field(default=5, ge=0)
+    """How long a module that could not be loaded is refused without reading it again."""
+    queued_texts: int = Field(default=2048, ge=1)
+    """Texts that may wait for one base; requests beyond are answered 429."""
+    batch_texts: int = Field(default=64, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
+    """Tokens of one batch after padding."""
+    max_texts: int = Field(default=256, ge=1)
+    """Texts of one request."""
+    max_bytes: int = Field(default=8 * MEBIBYTE, ge=1)
+    """Bytes of one request's body."""
+    timeout: float = Field(default=300, gt=0)
+    """Seconds a request may take, waiting included."""
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The bounds of each base's scheduler."""
+        return Limits(self.queued_texts, self.batch_texts, self.batch_tokens)
