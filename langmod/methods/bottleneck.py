@@ -41,9 +41,10 @@ class Bottleneck(Method):
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
         """Per stack: down ``[L, S, D, R]``, up ``[L, S, R, D]`` and their biases."""
-        rank, slots, width = self.rank_axis(role), f"S.{role}", architecture.width
+        slots, width = f"S.{role}", architecture.width
         found = []
         for stack in architecture.stacks():
+            rank = self.rank_axis(role, stack.name)
             shapes = ((width, rank), (rank,), (rank, width), (width,))
             found += [
                 BankSpec(

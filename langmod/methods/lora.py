@@ -45,17 +45,20 @@ class Lora(Method):
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
         """Per linear place: ``a [L, S, D_in, R]`` and ``b [L, S, R, D_out]``."""
-        rank, slots = self.rank_axis(role), f"S.{role}"
-        return tuple(
-            BankSpec(
-                name=f"{role}.{self.name}.{stack.name}.{path}.{side}",
-                role=role,
-                shape=(stack.depth, slots, *shape),
-            )
-            for stack in architecture.stacks()
-            for path, (wide_in, wide_out) in stack.linears.items()
-            for side, shape in (("a", (wide_in, rank)), ("b", (rank, wide_out)))
-        )
+        found = []
+        for stack in architecture.stacks():
+            for path, (wide_in, wide_out) in stack.linears.items():
+                place, slots = f"{stack.name}.{path}", f"S.{role}"
+                rank = self.rank_axis(role, place)
+                found += [
+                    BankSpec(
+                        name=f"{role}.{self.name}.{place}.{side}",
+                        role=role,
+                        shape=(stack.depth, slots, *shape),
+                    )
+                    for side, shape in (("a", (wide_in, rank)), ("b", (rank, wide_out)))
+                ]
+        return tuple(found)
 
     def attach(self, base: "SlottedBase", role: Role) -> None:
         """Adds ``(x A) B`` to the output of every linear."""

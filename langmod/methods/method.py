@@ -64,6 +64,9 @@ class Method(ABC):
             BrokenModule: files are missing or damaged.
         """
 
-    def rank_axis(self, role: Role) -> str:
-        """The symbol of this method's free axis in bank shapes."""
-        return f"R.{role}.{self.name}"
+    def rank_axis(self, role: Role, place: str) -> str:
+        """The symbol of the free axis of the banks at one place.
+
+        One symbol per place: where no loaded module has tensors the rank stays 0 and costs nothing.
+        """
+        return f"R.{role}.{self.name}.{place}"
