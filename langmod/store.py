@@ -78,9 +78,9 @@ class ModuleStore:
             _write(draft / TENSORS, payload)
             _write(draft / MANIFEST, text)
             draft.chmod(0o755)
-            if version.exists():
-                shutil.rmtree(version)
-            draft.rename(version)
+            if not self._intact(sealed.name, digest):
+                shutil.rmtree(version, ignore_errors=True)
+                draft.rename(version)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         self._point(sealed.name, digest)
@@ -192,6 +192,13 @@ class ModuleStore:
         files = [self.folder / name / digest / file for file in (MANIFEST, TENSORS)]
         states = [file.stat() for file in files if file.is_file()]
         return tuple(number for each in states for number in (each.st_mtime_ns, each.st_ino))
+
+    def _intact(self, name: str, digest: str) -> bool:
+        try:
+            self.load(name, digest)
+        except (UnknownModule, BrokenModule):
+            return False
+        return True
 
     def _module(self, name: str) -> Path:
         if not name or name.startswith(".") or "/" in name or "\0" in name:

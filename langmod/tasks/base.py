@@ -99,6 +99,8 @@ class HeadTask(Task):
         """What the logits of one row are trained towards: indices into labels, or ``IGNORED``."""
 
 
+DIGITS = 6
+"""To which scores and vectors are answered."""
 IGNORED = -100
 """The target of a token that the loss leaves out, as in torch's cross entropy."""
 

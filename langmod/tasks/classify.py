@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from langmod.encoding import Encoded
 from langmod.specs import BankSpec
-from langmod.tasks.base import Answer, Example, HeadTask, softmax
+from langmod.tasks.base import DIGITS, Answer, Example, HeadTask, softmax
 
 if TYPE_CHECKING:
     import torch
@@ -52,10 +52,10 @@ class Classify(HeadTask):
 
     def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
         """Every label with its probability, the likeliest first, from ``logits`` ``[C]``."""
-        scores = softmax(outputs["logits"])
-        order = np.argsort(-scores, kind="stable")
-        ranked = [{"label": example.labels[at], "score": float(scores[at])} for at in order]
-        return {"label": ranked[0]["label"], "labels": ranked}
+        scores = [round(float(score), DIGITS) for score in softmax(outputs["logits"])]
+        ranked = sorted(zip(scores, example.labels, strict=True), key=lambda pair: -pair[0])
+        labels = [{"label": label, "score": score} for score, label in ranked]
+        return {"label": labels[0]["label"], "labels": labels}
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Accuracy and macro-F1 of labels."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from langmod.tasks.base import Answer, Example, FloatArray, Task
+from langmod.tasks.base import DIGITS, Answer, Example, FloatArray, Task
 
 
 class Embed(Task):
@@ -16,7 +16,8 @@ class Embed(Task):
 
     def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
         """The mean of ``hidden`` ``[T, D]`` over the row's tokens, scaled to length 1."""
-        return {"vector": unit(outputs["hidden"].mean(axis=0)).tolist()}
+        mean = unit(outputs["hidden"].astype(np.float64).mean(axis=0))
+        return {"vector": np.round(mean, DIGITS).tolist()}
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """How often a vector's nearest reference is its own, as in retrieving translations."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from langmod.encoding import Encoded, TextEncoder
 from langmod.errors import BadRequest, NoMaskToken
-from langmod.tasks.base import Answer, Example, Task, Text
+from langmod.tasks.base import DIGITS, Answer, Example, Task, Text
 
 
 class FillMask(Task):
@@ -93,7 +93,7 @@ def _candidates(
     return [
         {
             "token": example.encoder.piece(token)[0],
-            "score": score,
+            "score": round(score, DIGITS),
             "text": _filled(token, place, example.encoder),
         }
         for token, score in words[: example.top_k]

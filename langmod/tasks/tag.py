@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from langmod.encoding import Encoded
 from langmod.specs import BankSpec
-from langmod.tasks.base import IGNORED, Answer, Example, FloatArray, HeadTask, softmax
+from langmod.tasks.base import DIGITS, IGNORED, Answer, Example, FloatArray, HeadTask, softmax
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ class Tag(HeadTask):
                 label = kinds[tokens[0]].removeprefix("B-").removeprefix("I-")
                 score = float(np.mean([scores[token] for token in tokens]))
                 span = {"label": label, "start": start, "end": end, "text": text[start:end]}
-                spans.append({**span, "score": score})
+                spans.append({**span, "score": round(score, DIGITS)})
         return {"spans": spans}
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:

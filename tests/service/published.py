@@ -1,0 +1,71 @@
+"""Random modules for the tiny bases, strong enough that each gives other answers."""
+
+import numpy as np
+
+from langmod.specs import GraphSpec, ModuleManifest
+from langmod.store import ModuleStore
+
+ENTITIES = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+TOPICS = ("science", "sport", "travel", "politics")
+MOODS = ("bad", "good")
+
+
+def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0):
+    """Every tensor of a method, and of a head if ``method`` ends in ``+<kind>``."""
+    generator = np.random.default_rng(seed)
+    body, _, head = method.partition("+")
+    banks = [
+        bank
+        for bank in graphs.banks
+        if bank.role == role and bank.tensor.split(".")[0] in {body, head}
+    ]
+    assert banks, (role, method)
+    sizes = {"R": rank, "C": classes}
+    return {
+        bank.tensor: generator.normal(
+            0, 0.6, [sizes[axis[0]] if isinstance(axis, str) else axis for axis in bank.row_shape]
+        ).astype(np.float32)
+        for bank in banks
+    }
+
+
+def random_manifest(base, name, role, method, **fields):
+    return ModuleManifest.model_validate(
+        {
+            "name": name,
+            "role": role,
+            "method": method.partition("+")[0],
+            "base": base.name,
+            "base_digest": base.digest,
+            "tokenizer_digest": base.tokenizer_digest,
+            "tensors": (),
+            "sha256": "",
+            "licence": "Apache-2.0",
+            "data": "random",
+            **fields,
+        }
+    )
+
+
+def publish(folder, name, role, method, *, rank=3, seed=None, **fields):
+    """Publishes a random module for the base in a folder; returns ``name@digest``."""
+    graphs = GraphSpec.load(folder / "onnx" / "fp32")
+    seed = sum(map(ord, name)) if seed is None else seed
+    classes = len(fields.get("labels", ()))
+    tensors = random_tensors(graphs, role, method, rank=rank, classes=classes, seed=seed)
+    manifest = random_manifest(graphs.base, name, role, method, **fields)
+    return f"{name}@{ModuleStore(folder / 'modules').publish(manifest, tensors)}"
+
+
+def publish_fleet(folder):
+    """Languages and tasks of both methods, ranks and poolings."""
+    publish(folder, "mn-bottleneck", "language", "bottleneck", rank=4, languages=("mn",))
+    publish(folder, "ko-lora", "language", "lora", rank=2, languages=("ko",))
+    publish(folder, "kk-bottleneck", "language", "bottleneck", rank=1, languages=("kk",))
+    publish(folder, "eu-lora", "language", "lora", rank=3, languages=("eu",))
+    topic = {"task": "topic", "kind": "classify", "labels": TOPICS, "languages": ("*",)}
+    publish(folder, "topic-bottleneck", "task", "bottleneck+classify", **topic)
+    ner = {"task": "ner", "kind": "tag", "labels": ENTITIES, "languages": ("ko", "kk")}
+    publish(folder, "ner-lora", "task", "lora+tag", **ner)
+    mood = {"task": "sentiment", "kind": "classify", "labels": MOODS, "languages": ("ko",)}
+    publish(folder, "mood-lora", "task", "lora+classify", pooling="mean", **mood)
