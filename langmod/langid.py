@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from langmod.errors import ConfigError
@@ -91,7 +92,7 @@ class LanguageIdentifier:
             if head["format"] != FORMAT:
                 raise ConfigError(f"{folder}: format {head['format']}, this reads {FORMAT}")
             return cls(head["languages"], tensors["weights"], tensors["bias"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ConfigError(f"{folder}: no language identifier: {error!r}") from error
 
     def logits(self, text: str) -> npt.NDArray[np.float32]:

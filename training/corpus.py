@@ -5,6 +5,7 @@ The folder: ``text/<tag>/<split>.txt`` (a sentence a line), ``parallel/<tag>-<ta
 """
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -266,5 +267,13 @@ def corpus_pairs(corpus: Path) -> list[str]:
 
 
 def corpus_digest(corpus: Path) -> str:
-    """The digest on the corpus card."""
-    return CorpusCard.load(corpus).digest
+    """The digest on the corpus card.
+
+    Raises:
+        DataError: no card there, or one without a digest.
+    """
+    path = corpus / "card.json"
+    try:
+        return str(json.loads(path.read_text("utf-8"))["digest"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(path, None, f"is no card of a corpus: {error!r}") from error

@@ -70,7 +70,7 @@ class CorpusCard(Frozen):
     def count_table(self) -> str:
         """One line per source and language, one column per filter that took something."""
         names = [name for name in self.filters if any(name in c.dropped for c in self.counts)]
-        lines = [
+        lines: list[tuple[str | int, ...]] = [
             (
                 count.source,
                 count.languages,

@@ -193,10 +193,10 @@ def believed(tag: str, text: str, guess: tuple[str, float], options: FilterOptio
 
 
 def exact_duplicate(rows: Iterable[Row], options: FilterOptions) -> Iterator[Row]:
-    """Keeps the first of equal rows of the same languages."""
-    seen: set[tuple[str, ...]] = set()
+    """Keeps the first of equal rows of the same languages and declared split."""
+    seen: set[tuple[str | None, ...]] = set()
     for row in rows:
-        key = (*row.languages, *row.texts)
+        key = (row.split, *row.languages, *row.texts)
         if key not in seen:
             seen.add(key)
             yield row

@@ -14,7 +14,7 @@ import datasets
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from langmod.config import Frozen
-from langmod.errors import ConfigError, DataError
+from langmod.errors import BadRequest, ConfigError, DataError
 from langmod.languages import canonical
 
 Split = Literal["train", "dev", "test"]
@@ -67,7 +67,10 @@ class Source(Frozen):
     @field_validator("languages")
     @classmethod
     def _canonical(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(canonical(tag) for tag in tags)
+        try:
+            return tuple(canonical(tag) for tag in tags)
+        except BadRequest as error:  # pydantic gathers ValueErrors only
+            raise ValueError(error.message) from error
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
