@@ -1,0 +1,173 @@
+"""Source sentences to finished hypotheses: the encoder once, then decoder steps to the end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import onnxruntime as ort
+
+from langmod.encoding import IntArray
+from langmod.specs import BaseSpec
+from service.bank import Pinned, Table
+from service.lanes import padded
+from service.searches import Hypothesis, Search, SearchPlan, search_for
+from service.session import Array, Graph, GraphSet
+
+Value: TypeAlias = Array | ort.OrtValue
+STILL_CARRIED = 0.75
+"""Sentences are taken out of a group when no more than this share of it still runs."""
+HYPOTHESES = 256
+"""Of one group at most: the scores of the whole vocabulary are made for each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sentence:
+    """A source sentence and what is searched for after it."""
+
+    token_ids: IntArray
+    """``[T]``"""
+    plan: SearchPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What the decoder attends to, for B sentences."""
+
+    cross: Mapping[str, Value]
+    """Keys and values of every decoder layer, ``[B, H, T, E]``."""
+    mask: Array
+    """``[B, T]``"""
+    slots: Array
+    """``[B, 2]``"""
+
+    def take(self, places: Sequence[int]) -> "Sources":
+        """Some of the sentences."""
+        if list(places) == list(range(len(self.mask))):
+            return self
+        cross = {name: _taken(value, places) for name, value in self.cross.items()}
+        return Sources(cross, self.mask[places], self.slots[places])
+
+
+def _taken(value: Value, places: Sequence[int]) -> Value:
+    if isinstance(value, ort.OrtValue):
+        rows = np.ascontiguousarray(value.numpy()[places])
+        return ort.OrtValue.ortvalue_from_numpy(rows, value.device_name(), 0)
+    return value[places]
+
+
+class Decoder:
+    """The graphs of a translator base, as a loop."""
+
+    def __init__(self, graphs: GraphSet) -> None:
+        self._graphs = graphs
+        self._base: BaseSpec = graphs.base
+
+    def decode(self, sentences: Sequence[Sentence], pinned: Pinned) -> list[list[Hypothesis]]:
+        """The finished hypotheses of each sentence, the best first.
+
+        Rows of any direction, modules and plans; those of equal width are decoded side by side.
+        """
+        sources = self._read(sentences, pinned)
+        searches = [search_for(sentence.plan) for sentence in sentences]
+        for places in _groups(searches):
+            some = [searches[place] for place in places]
+            self._search(some, Steps(self._graphs["decoder"], sources.take(places), pinned.tables))
+        return [search.best() for search in searches]
+
+    def _read(self, sentences: Sequence[Sentence], pinned: Pinned) -> Sources:
+        longest = max(len(sentence.token_ids) for sentence in sentences)
+        shape = (len(sentences), min(padded(longest), self._base.max_tokens))  # [B, T]
+        token_ids = np.full(shape, self._base.pad_id, np.int64)
+        mask = np.zeros(shape, np.int64)
+        for row, sentence in enumerate(sentences):
+            token_ids[row, : len(sentence.token_ids)] = sentence.token_ids
+            mask[row, : len(sentence.token_ids)] = 1
+        words = self._graphs["embed"].run({"token_ids": token_ids}, pinned.tables, ("words",))
+        feeds = {**words, "mask": mask, "slots": pinned.slots}
+        encoder = self._graphs["encoder"]
+        names = [tensor.name for tensor in encoder.spec.outputs]
+        return Sources(encoder.run(feeds, pinned.tables, names), mask, pinned.slots)
+
+    def _search(self, searches: list[Search], steps: "Steps") -> None:
+        candidates = max(search.plan.candidates for search in searches)
+        width = 1
+        while places := _remaining(searches):
+            steps.keep(places)
+            searches = [searches[place] for place in places]
+            tokens = [token for search in searches for token in search.tokens]
+            parents = [
+                place * width + parent
+                for place, search in zip(places, searches, strict=True)
+                for parent in search.parents
+            ]
+            scores, successors = steps.run(tokens, parents, candidates)  # [R, K] each
+            width = len(tokens) // len(searches)
+            for at, search in enumerate(searches):
+                if not search.done:
+                    own = slice(at * width, (at + 1) * width)
+                    search.advance(scores[own], successors[own])
+
+
+def _groups(searches: Sequence[Search]) -> list[list[int]]:
+    """Places of the searches that are decoded together: of one width, not too many at once."""
+    widths: dict[int, list[int]] = {}
+    for place, search in enumerate(searches):
+        widths.setdefault(search.plan.beams, []).append(place)
+    return [
+        places[start : start + HYPOTHESES // width]
+        for width, places in sorted(widths.items())
+        for start in range(0, len(places), HYPOTHESES // width)
+    ]
+
+
+def _remaining(searches: Sequence[Search]) -> list[int]:
+    """Places of the searches to go on with; leaving costs a copy of the cross caches."""
+    live = [place for place, search in enumerate(searches) if not search.done]
+    return live if len(live) <= STILL_CARRIED * len(searches) else list(range(len(searches)))
+
+
+class Steps:
+    """A group's memory from step to step: caches, masks, slots."""
+
+    def __init__(self, graph: Graph, sources: Sources, tables: Mapping[str, Table]) -> None:
+        self._graph, self._sources, self._tables = graph, sources, tables
+        self._length = 0
+        self._kept = [each.name for each in graph.spec.outputs if each.name.endswith(".out")]
+        heads, width = (int(graph.spec.inputs[-1].shape[axis]) for axis in (1, 3))
+        nothing = np.zeros((len(sources.mask), heads, 0, width), np.float32)  # [B, H, 0, E]
+        self._past: dict[str, Value] = {name.removesuffix(".out"): nothing for name in self._kept}
+
+    def run(
+        self, tokens: Sequence[int], parents: Sequence[int], candidates: int
+    ) -> tuple[Array, Array]:
+        """One token more for R hypotheses, those of a sentence side by side.
+
+        Args:
+            tokens: the last token of each, R.
+            parents: which of the rows of the step before each continues, R.
+            candidates: K, the successors wanted.
+
+        Returns:
+            Log-probabilities, descending, and the successors; both ``[R, K]``.
+        """
+        count = len(tokens)
+        feeds: dict[str, Value] = {
+            "tokens": np.array(tokens, np.int64),
+            "positions": np.full(count, self._length, np.int64),
+            "parents": np.array(parents, np.int64),
+            "self_mask": np.ones((count, self._length + 1), np.int64),
+            "cross_mask": self._sources.mask,
+            "slots": np.repeat(self._sources.slots, count // len(self._sources.mask), axis=0),
+            "k": np.array([candidates], np.int64),
+            **self._past,
+            **self._sources.cross,
+        }
+        found = self._graph.run(feeds, self._tables, self._kept)
+        self._past = {name.removesuffix(".out"): found[name] for name in self._kept}
+        self._length += 1
+        return found["scores"], found["next_tokens"]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Lets go of the other sentences; their self caches go with the next step's parents."""
+        self._sources = self._sources.take(places)
