@@ -1,0 +1,64 @@
+# Every target works alone on a fresh clone; Python 3.11, pip and make are all it takes.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PORT ?= 3000
+LOCK := requirements.lock
+DEV := .venv/.ready
+SERVING := .venv-serve/.ready
+BIN := .venv/bin
+
+# The service calls nobody: BentoML's usage reports are off.
+export BENTOML_DO_NOT_TRACK := True
+
+.DELETE_ON_ERROR:
+.PHONY: setup serve test check format demo bench lock
+
+setup: $(DEV)
+
+# Torch comes first and alone, so that a CPU build that lies ready is taken.
+$(DEV): pyproject.toml $(LOCK)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install "$$(grep '^torch==' $(LOCK))"
+	$(BIN)/pip install -c $(LOCK) -e '.[train,export,serve,dev]'
+	touch $@
+
+$(SERVING): pyproject.toml $(LOCK)
+	$(PYTHON) -m venv .venv-serve
+	.venv-serve/bin/pip install -c $(LOCK) -e '.[serve]'
+	touch $@
+
+serve: $(SERVING)
+	.venv-serve/bin/bentoml serve service.service:Langmod --host 127.0.0.1 --port $(PORT)
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+check: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: $(DEV)
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
+
+# A result is measured once and kept; remove its file to measure again.
+EXPERIMENTS := $(notdir $(basename $(wildcard benchmarks/experiments/*.yaml)))
+RESULTS := $(foreach way,load engine,$(EXPERIMENTS:%=benchmarks/results/$(way)/%.json))
+
+bench: $(DEV) $(RESULTS)
+	$(BIN)/python -m benchmarks table
+
+benchmarks/results/load/%.json: | benchmarks/experiments/%.yaml $(DEV)
+	$(BIN)/python -m benchmarks load benchmarks/experiments/$*.yaml
+
+benchmarks/results/engine/%.json: | benchmarks/experiments/%.yaml $(DEV)
+	$(BIN)/python -m benchmarks engine benchmarks/experiments/$*.yaml
+
+lock: $(DEV)
+	head -2 $(LOCK) > $(LOCK).new
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' >> $(LOCK).new
+	mv $(LOCK).new $(LOCK)
