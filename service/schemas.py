@@ -290,5 +290,5 @@ def refusal(error: ValidationError) -> BadRequest:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = value.decode(errors="replace") if isinstance(value, bytes) else repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"

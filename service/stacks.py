@@ -53,8 +53,8 @@ class Resolver:
             ModuleMismatch, BrokenModule: a module that cannot run here.
         """
         named = self._named(wanted.modules)
-        language = named.get("language") or self._language(wanted)
         task = self._task(wanted, named.get("task"))
+        language = named.get("language") or self._language(wanted, task)
         return Stack(
             self._module(language) if language else None, self._module(task) if task else None
         )
@@ -77,11 +77,9 @@ class Resolver:
             raise UnknownLanguage(name, self.languages()) from None
 
     def languages(self) -> list[str]:
-        """Every tag a request may name."""
-        tags = set(self.base.languages)
-        for manifest in self._manifests():
-            tags.update(manifest.languages)
-        return sorted(tags - {ANY})
+        """Every tag that the base or a language module serves."""
+        modules = [manifest for manifest in self._manifests() if manifest.role == "language"]
+        return sorted({*self.base.languages, *(tag for each in modules for tag in each.languages)})
 
     def tasks(self) -> dict[str, list[str]]:
         """Every task with the languages it is served in."""
@@ -112,14 +110,15 @@ class Resolver:
             found[role] = entry
         return found
 
-    def _language(self, wanted: Wanted) -> Entry | None:
+    def _language(self, wanted: Wanted, task: Entry | None) -> Entry | None:
         if wanted.source and wanted.target:
             return self._direction(wanted.source, wanted.target)
         tag = wanted.language
         if tag is None:
             return None
         entry = self.index.find(lambda m: _is_language(m) and tag in m.languages)
-        if entry is None and tag not in self.base.languages:
+        trained = {*self.base.languages, *(task.manifest.languages if task else ())}
+        if entry is None and tag not in trained:
             raise UnknownLanguage(tag, self.languages())
         return entry
 

@@ -10,7 +10,7 @@ TOPICS = ("science", "sport", "travel", "politics")
 MOODS = ("bad", "good")
 
 
-def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0):
+def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0, scale=0.6):
     """Every tensor of a method, and of a head if ``method`` ends in ``+<kind>``."""
     generator = np.random.default_rng(seed)
     body, _, head = method.partition("+")
@@ -23,7 +23,7 @@ def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0):
     sizes = {"R": rank, "C": classes}
     return {
         bank.tensor: generator.normal(
-            0, 0.6, [sizes[axis[0]] if isinstance(axis, str) else axis for axis in bank.row_shape]
+            0, scale, [sizes[axis[0]] if isinstance(axis, str) else axis for axis in bank.row_shape]
         ).astype(np.float32)
         for bank in banks
     }
@@ -47,12 +47,14 @@ def random_manifest(base, name, role, method, **fields):
     )
 
 
-def publish(folder, name, role, method, *, rank=3, seed=None, **fields):
+def publish(folder, name, role, method, *, rank=3, seed=None, scale=0.6, **fields):
     """Publishes a random module for the base in a folder; returns ``name@digest``."""
     graphs = GraphSpec.load(folder / "onnx" / "fp32")
     seed = sum(map(ord, name)) if seed is None else seed
     classes = len(fields.get("labels", ()))
-    tensors = random_tensors(graphs, role, method, rank=rank, classes=classes, seed=seed)
+    tensors = random_tensors(
+        graphs, role, method, rank=rank, classes=classes, seed=seed, scale=scale
+    )
     manifest = random_manifest(graphs.base, name, role, method, **fields)
     return f"{name}@{ModuleStore(folder / 'modules').publish(manifest, tensors)}"
 

@@ -9,6 +9,8 @@ def test_fill(client):
     got = post(client, "fill_mask", texts=["Тэр <mask> уншдаг."], language="khk")
     print(got.json())
     assert got.status_code == 200
+
+
 def test_fill2(client):
     got = post(client, "fill_mask", texts=["Тэр <mask> уншдаг."], language="khk")
     print(got.json())

@@ -1,0 +1,237 @@
+"""The encoder's engine against torch, and every row of a mixed batch against itself alone."""
+
+import asyncio
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from langmod.errors import LangmodError, UnknownLanguage
+from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
+from service.encoder import EncoderEngine
+from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest, TagRequest
+from service.settings import Settings
+from tests.service.published import TOPICS, publish
+from tests.text import SENTENCES
+
+
+def with_mask(text):
+    words = text.split()
+    return " ".join([words[0], "<mask>", *words[2:]])
+
+
+def request_of(kind, tag, texts):
+    if kind == "fill_mask":
+        return FillMaskRequest(texts=[with_mask(text) for text in texts], language=tag, top_k=4)
+    if kind == "embed":
+        return EmbedRequest(texts=list(texts), language=tag)
+    if kind == "tag":
+        return TagRequest(texts=list(texts), language=tag, task="ner")
+    return ClassifyRequest(texts=list(texts), language=tag, task=kind)
+
+
+ASKED = [
+    *itertools.product(["fill_mask", "embed", "topic"], SENTENCES),
+    ("tag", "ko"),
+    ("tag", "kk"),
+    ("sentiment", "ko"),
+]
+"""Four languages (both methods and the bare base), three tasks, five heads."""
+
+
+def endpoint(kind):
+    return kind if kind in ("fill_mask", "embed", "tag") else "classify"
+
+
+def numbers(answer):
+    """Everything in an answer that the graphs decide, in one order."""
+    if "masks" in answer:
+        return [c["score"] for mask in answer["masks"] for c in mask]
+    if "labels" in answer:
+        return [each["score"] for each in sorted(answer["labels"], key=lambda x: x["label"])]
+    return answer["vector"] if "vector" in answer else [s["score"] for s in answer["spans"]]
+
+
+def words(answer):
+    """What the numbers are of."""
+    if "masks" in answer:
+        return [c["token"] for mask in answer["masks"] for c in mask]
+    return [(s["start"], s["end"], s["label"]) for s in answer.get("spans", [])]
+
+
+@pytest.fixture
+def engine(encoder_folder, precision):
+    settings = Settings(models=encoder_folder.parent, precision=precision, threads=1)
+    engine = EncoderEngine(encoder_folder, settings, None)
+    yield engine
+    engine.close()
+
+
+async def ask(engine, kind, tag, texts):
+    return await engine.ask(endpoint(kind), request_of(kind, tag, texts))
+
+
+async def test_a_row_in_a_mixed_batch_answers_as_it_does_alone(engine, monkeypatch):
+    """Languages, tasks, methods, heads and lengths of all sorts in one batch."""
+    alone = {
+        (kind, tag, text): (await ask(engine, kind, tag, [text]))[0]
+        for kind, tag in ASKED
+        for text in SENTENCES[tag][:3]
+    }
+    sizes, execute = [], engine.execute
+
+    def spy(rows, pinned):
+        sizes.append(len(rows))
+        assert len({row.language for row in rows}) > 3 or len(rows) < 30
+        return execute(rows, pinned)
+
+    monkeypatch.setattr(engine, "execute", spy)
+    plans = [(kind, tag, engine._plan(endpoint(kind), request_of(kind, tag, [text])), text)
+             for kind, tag, text in alone]  # fmt: skip
+    ready = [plan(0, with_mask(text) if kind == "fill_mask" else text)
+             for kind, tag, plan, text in plans]  # fmt: skip
+    outputs = engine.run([each.row for each in ready])
+    together = [each.finish(output) for each, output in zip(ready, outputs, strict=True)]
+    assert sizes == [len(alone)]
+    for (key, expected), got in zip(alone.items(), together, strict=True):
+        assert got["modules"] == expected["modules"], key
+        assert words(got) == words(expected), key
+        np.testing.assert_allclose(numbers(got), numbers(expected), atol=ROW_TOLERANCE, rtol=0)
+
+
+async def test_modules_change_the_answers(engine):
+    """Without this the test above could pass with modules that do nothing."""
+    text = SENTENCES["mn"][0]
+    seen = {}
+    for modules in [[], ["mn-bottleneck"], ["ko-lora"], ["kk-bottleneck"], ["eu-lora"]]:
+        request = EmbedRequest(texts=[text], language="en", modules=modules)
+        (answer,) = await engine.ask("embed", request)
+        assert [key.partition("@")[0] for key in answer["modules"]] == modules
+        seen[tuple(modules)] = np.array(answer["vector"])
+    for (a, first), (b, second) in itertools.combinations(seen.items(), 2):
+        assert np.abs(first - second).max() > 0.01, (a, b)
+
+
+async def test_the_bare_base_answers_as_torch_does(encoder_folder, settings):
+    engine = EncoderEngine(encoder_folder, settings, None)
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
+    model = AutoModelForMaskedLM.from_pretrained(encoder_folder, dtype=torch.float32).eval()
+    texts = [with_mask(text) for text in SENTENCES["en"]]
+    answers = await engine.ask("fill_mask", FillMaskRequest(texts=texts, language="en", top_k=5))
+    for text, answer in zip(texts, answers, strict=True):
+        inputs = tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id]
+        scores, tokens = logits.softmax(-1)[0].topk(5)
+        got = [each["score"] for each in answer["masks"][0]]
+        np.testing.assert_allclose(got, scores, atol=FP32_TOLERANCE, rtol=0)
+        expected = [tokenizer.decode([each]).strip() for each in tokens]
+        assert [each["token"] for each in answer["masks"][0]] == expected
+    engine.close()
+
+
+async def test_the_longest_text_is_read_to_its_end(engine):
+    limit = engine.base.max_tokens
+    whole = engine.encoder.encode("a " * limit, truncate=True)
+    text = ("a " * limit)[: whole.offsets[-2, 1]]
+    assert len(engine.encoder.encode(text)) == limit
+    other = text.rstrip()[:-1] + "t" + text[len(text.rstrip()) :]
+    request = EmbedRequest(texts=[text, other, text + "a a a", "a"], language="en")
+    first, second, long, short = await engine.ask("embed", request)
+    assert np.abs(np.array(first["vector"]) - second["vector"]).max() > 1e-4
+    assert (long.code, long.details["limit"]) == ("text_too_long", limit)
+    assert len(short["vector"]) == engine.base.width
+
+
+async def test_more_modules_than_slots_only_take_turns(encoder_folder, precision):
+    for number in range(6):
+        publish(encoder_folder, f"x{number}-lora", "language", "lora", rank=1 + number % 3)
+    wide, narrow = (
+        EncoderEngine(
+            encoder_folder,
+            Settings(models=encoder_folder.parent, precision=precision, slots=slots, threads=1),
+            None,
+        )
+        for slots in (64, 2)
+    )
+    for engine in (wide, narrow):
+        engine.answers = await asyncio.gather(
+            *(
+                engine.ask(
+                    "embed",
+                    EmbedRequest(texts=["The train"], language="en", modules=[f"x{n % 6}-lora"]),
+                )
+                for n in range(24)
+            )
+        )
+        engine.close()
+    for (a,), (b,) in zip(wide.answers, narrow.answers, strict=True):
+        assert a["modules"] == b["modules"]
+        np.testing.assert_allclose(a["vector"], b["vector"], atol=ROW_TOLERANCE, rtol=0)
+    assert len(narrow.bank.roles["language"].resident) == 2
+    assert narrow.bank.roles["language"].events["eviction"] >= 4
+
+
+class Identifier:
+    """Knows the languages of the test sentences."""
+
+    def predict(self, texts):
+        known = {text: tag for tag, lines in SENTENCES.items() for text in lines}
+        return [(known.get(text, "ky"), 0.75) for text in texts]
+
+
+async def test_a_language_left_out_is_detected_text_by_text(encoder_folder, settings):
+    engine = EncoderEngine(encoder_folder, settings, Identifier())
+    texts = [lines[0] for lines in SENTENCES.values()]
+    request = ClassifyRequest(texts=[*texts, "кыргыз"], task="topic")
+    *answers, unknown = await engine.ask("classify", request)
+    assert [each["language"] for each in answers] == list(SENTENCES)
+    assert {each["language_probability"] for each in answers} == {0.75}
+    assert [len(each["modules"]) for each in answers] == [1, 2, 2, 2]
+    assert isinstance(unknown, UnknownLanguage)
+    given = ClassifyRequest(texts=texts[1:2], task="topic", language="khk")
+    (same,) = await engine.ask("classify", given)
+    assert same["language_probability"] is None
+    assert same["labels"] == answers[1]["labels"]
+    assert {each["label"] for each in same["labels"]} == set(TOPICS)
+    engine.close()
+
+
+async def test_a_named_language_module_needs_no_language(engine):
+    request = EmbedRequest(texts=["Тэр өглөө"], modules=["mn-bottleneck"])
+    (answer,) = await engine.ask("embed", request)
+    assert (answer["language"], answer["language_probability"]) == ("mn", None)
+
+
+async def test_numbers_that_are_not_finite_fail_their_row_alone(engine, encoder_folder):
+    huge = {"rank": 1, "languages": ("xx",)}
+    publish(encoder_folder, "xx-huge", "language", "bottleneck", scale=1e30, **huge)
+    good, bad = await asyncio.gather(
+        engine.ask("embed", EmbedRequest(texts=["The train"], language="en")),
+        engine.ask("embed", EmbedRequest(texts=["The train"], language="xx")),
+    )
+    assert isinstance(bad[0], LangmodError)
+    assert "xx-huge" in bad[0].message
+    assert np.isfinite(good[0]["vector"]).all()
+
+
+async def test_many_requests_at_once_never_mix_up_answers(engine):
+    """Threads of callers, slots fewer than modules, every answer checked against the quiet one."""
+    quiet = {
+        (kind, tag): numbers((await ask(engine, kind, tag, SENTENCES[tag][:1]))[0])
+        for kind, tag in ASKED
+    }
+    loop = asyncio.get_running_loop()
+
+    def call(key):
+        kind, tag = key
+        asked = ask(engine, kind, tag, SENTENCES[tag][:1])
+        return key, asyncio.run_coroutine_threadsafe(asked, loop).result(60)
+
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [loop.run_in_executor(pool, call, key) for key in ASKED * 6]
+        for key, (answer,) in await asyncio.gather(*jobs):
+            np.testing.assert_allclose(numbers(answer), quiet[key], atol=ROW_TOLERANCE, rtol=0)
