@@ -1,0 +1,167 @@
+"""Who may import whom, proved from the source: the stages, and the service without model libraries."""
+
+import ast
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("training", "export", "service")
+PACKAGES = ("langmod", *STAGES, "benchmarks")
+HEAVY = {"torch", "transformers", "peft", "adapters", "optimum", "onnx", "accelerate", "datasets"}
+TORCH_HALF = ("langmod.methods", "langmod.slotted", "langmod.architectures", "langmod.bases")
+"""The part of langmod that is written in torch."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module at one place."""
+
+    file: Path
+    line: int
+    module: str
+    at_import: bool
+    """Whether it runs when the file is imported, and not only inside a function."""
+
+    def __str__(self):
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+    def reaches(self, package):
+        return self.module == package or self.module.startswith(f"{package}.")
+
+
+def imports_of(file):
+    """Every import of a file; those for type checkers alone are left out."""
+    package = file.relative_to(ROOT).with_suffix("").parts[:-1]
+    found = []
+
+    def walk(node, at_import):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            children = node.orelse
+        else:
+            children = ast.iter_child_nodes(node)
+            found.extend(
+                Import(file, node.lineno, name, at_import) for name in imported(node, package)
+            )
+        inner = at_import and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in children:
+            walk(child, inner)
+
+    walk(ast.parse(file.read_text(encoding="utf-8")), at_import=True)
+    return found
+
+
+def imported(node, package):
+    """Full names of what a statement imports; ``from a import b`` may mean a module ``a.b``."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        above = package[: len(package) - node.level + 1] if node.level else ()
+        origin = ".".join([*above, *([node.module] if node.module else [])])
+        return [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def files_of(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def file_of(module):
+    path = ROOT.joinpath(*module.split("."))
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
+
+
+def loaded_with(file):
+    """The files of langmod that importing a file loads; a registry loads its whole folder."""
+    found = [
+        each
+        for imported in imports_of(file)
+        if imported.at_import and imported.reaches("langmod")
+        if (each := file_of(imported.module)) is not None
+    ]
+    if file.name == "__init__.py" and "iter_modules" in file.read_text(encoding="utf-8"):
+        found.extend(file.parent.glob("*.py"))
+    return found
+
+
+def reached(files):
+    todo, seen = list(files), set()
+    while todo:
+        if (file := todo.pop()) not in seen:
+            seen.add(file)
+            todo.extend(loaded_with(file))
+    return sorted(seen)
+
+
+def listed(imports):
+    return "\n".join(map(str, imports))
+
+
+def test_the_walk_finds_what_it_must():
+    found = {each.module: each for each in imports_of(ROOT / "langmod" / "bases.py")}
+    assert found["langmod.architectures"].at_import
+    assert not found["huggingface_hub"].at_import
+    names = {file.relative_to(ROOT).as_posix() for file in reached(files_of("service"))}
+    assert {"langmod/tasks/classify.py", "langmod/specs.py", "langmod/config.py"} <= names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_stages_import_langmod_and_never_one_another(package):
+    allowed = {"langmod", package} | (set(PACKAGES) if package == "benchmarks" else set())
+    forbidden = {*PACKAGES, "tests"} - allowed
+    wrong = [
+        each
+        for file in files_of(package)
+        for each in imports_of(file)
+        if any(each.reaches(other) for other in forbidden)
+    ]
+    assert not wrong, listed(wrong)
+
+
+def test_the_service_never_imports_a_model_library():
+    wrong = [
+        each
+        for file in files_of("service")
+        for each in imports_of(file)
+        if each.module.partition(".")[0] in HEAVY
+    ]
+    assert not wrong, listed(wrong)
+
+
+def test_what_the_service_loads_of_langmod_imports_no_model_library():
+    wrong = [
+        each
+        for file in reached(files_of("service"))
+        for each in imports_of(file)
+        if each.at_import and each.module.partition(".")[0] in HEAVY
+    ]
+    assert not wrong, listed(wrong)
+
+
+def test_the_service_does_not_reach_the_torch_half_of_langmod():
+    wrong = [
+        each
+        for file in reached(files_of("service"))
+        for each in imports_of(file)
+        if each.at_import and any(each.reaches(part) for part in TORCH_HALF)
+    ]
+    assert not wrong, listed(wrong)
+
+
+def test_importing_the_service_loads_no_model_library():
+    program = (
+        "import sys, service.service\n"
+        f"loaded = sorted({HEAVY!r} & set(sys.modules))\n"
+        "sys.exit(f'loaded: {loaded}' if loaded else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_one_onnxruntime_is_installed():
+    names = {each.metadata["Name"].lower() for each in distributions()}
+    assert {"onnxruntime", "onnxruntime-gpu"} & names == {"onnxruntime-gpu"}
