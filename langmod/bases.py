@@ -78,12 +78,13 @@ def describe_base(
     name: str,
     languages: Sequence[str] | Mapping[str, str],
     licence: str,
-    write_to: Path | None = None,
+    trained_tokens: int | None = None,
 ) -> BaseSpec:
-    """Makes and writes ``base.json``.
+    """Makes and writes ``base.json`` into the folder.
 
     ``languages`` lists the tags the base was trained on; for a translator a mapping from tag to its
-    language token (``{"mn": "khk_Cyrl"}``). Keys are made canonical.
+    language token (``{"mn": "khk_Cyrl"}``). Keys are made canonical. ``trained_tokens`` is the
+    longest row of its training, where that is less than it could read.
 
     Raises:
         ConfigError: a language token that the tokenizer does not have, or an unknown family.
@@ -112,7 +113,9 @@ def describe_base(
         else _translator_fields(config, tokenizer, languages)
     )
     spec = BaseSpec.model_validate(shared | own)
-    write_atomic((write_to or folder) / SPEC_FILE, spec.model_dump_json(indent=2) + "\n")
+    if trained_tokens is not None:
+        spec = spec.model_copy(update={"max_tokens": min(spec.max_tokens, trained_tokens)})
+    write_atomic(folder / SPEC_FILE, spec.model_dump_json(indent=2) + "\n")
     return spec
 
 

@@ -5,7 +5,7 @@ The model stays Hugging Face's own. Methods hang hooks on its layers; a hook ask
 trains, and a bank gathered by ``slots`` in an exported graph, so both run the same arithmetic.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -100,27 +100,41 @@ class _GatherPlaces(Function):
         return graph.op("GatherND", bank, places)
 
 
-class MixedSource:
-    """Several modules per role while training: a row's tensors by its slot, slot 0 the bare base."""
+class RoleSources:
+    """Another source for each role: a task module in training over banks of language modules."""
 
-    def __init__(self, modules: Mapping[Role, list[Mapping[str, Tensor]]], slots: Tensor) -> None:
-        """``modules[role][s]`` holds slot ``s + 1``; its tensors are named without the role."""
-        banks = {}
-        for role, loaded in modules.items():
-            for name in {name for module in loaded for name in module}:
-                some = next(module[name] for module in loaded if name in module)
-                stacked = [module.get(name, torch.zeros_like(some)) for module in loaded]
-                axis = 0 if name.split(".")[0] in HEADS else 1
-                rows = [torch.zeros_like(some), *stacked]
-                banks[f"{role}.{name}"] = torch.cat([row.unsqueeze(axis) for row in rows], axis)
-        self.inner = BankSource(banks, slots)
+    def __init__(self, sources: Mapping[Role, SlotSource]) -> None:
+        self.sources = sources
 
     def rows(self, name: str, layer: int | None) -> Tensor | None:
-        """As ``BankSource``."""
-        return self.inner.rows(name, layer)
+        """What the role's own source holds."""
+        source = self.sources.get(_role(name))
+        return None if source is None else source.rows(name, layer)
 
 
-HEADS = ("classify", "tag")
+def stack_banks(
+    banks: Iterable[BankSpec], modules: Sequence[tuple[Role, Mapping[str, Tensor]]]
+) -> dict[str, Tensor]:
+    """Banks of some modules in torch: slot 0 is zero, each role's modules follow in their order.
+
+    A free axis is as wide as the widest module; banks that no module fills are left out.
+    """
+    found = {}
+    for bank in banks:
+        rows = [tensors.get(bank.tensor) for role, tensors in modules if role == bank.role]
+        shapes = [row.shape for row in rows if row is not None]
+        if shapes:
+            widest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+            padded = [_padded(row, widest) for row in [None, *rows]]
+            found[bank.name] = torch.stack(padded, bank.slot_axis)
+    return found
+
+
+def _padded(row: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    values = torch.zeros(shape)
+    if row is not None:
+        values[tuple(slice(0, size) for size in row.shape)] = row
+    return values
 
 
 def _role(name: str) -> Role:

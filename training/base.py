@@ -24,7 +24,13 @@ from training.cards import write_base_card
 from training.corpus import corpus_digest, read_pairs, read_text
 from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
 from training.pairs import PairCollator, PairDataset, encode_pairs
-from training.sizes import SHAPES, Size, encoder_config, translator_config
+from training.sizes import (
+    SHAPES,
+    Size,
+    encoder_config,
+    sinusoidal_positions,
+    translator_config,
+)
 from training.trainer import Optimisation, SparseTrainer, arguments, fit
 
 
@@ -72,7 +78,9 @@ def train_base(config: BaseConfig) -> BaseSpec:
     curve = fit(trainer)
     save_halves(architecture, config.out)
     tokenizer.save_pretrained(config.out)
-    spec = describe_base(config.out, config.name, config.languages, config.licence)
+    spec = describe_base(
+        config.out, config.name, config.languages, config.licence, config.block_tokens
+    )
     config.save(config.out / "training.json")
     write_base_card(config.out, spec, curve, corpus_digest(config.corpus))
     return spec
@@ -87,6 +95,7 @@ def start(config: BaseConfig) -> tuple[Architecture, PreTrainedTokenizerBase]:
     shape = SHAPES[config.size]
     if config.kind == "encoder":
         encoder = XLMRobertaForMaskedLM(encoder_config(shape, tokenizer, config.dropout))
+        sinusoidal_positions(encoder)
         return EncoderArchitecture(encoder), tokenizer
     translator = M2M100ForConditionalGeneration(translator_config(shape, tokenizer, config.dropout))
     return TranslatorArchitecture(translator), tokenizer
@@ -109,7 +118,8 @@ def masked_trainer(
     total = settings.steps * settings.batch_size * settings.gradient_accumulation
     mix = (config.sampling_exponent, config.epoch_cap)
     return SparseTrainer(
-        architecture,
+        architecture.model,
+        architecture.vocabulary_head(),
         args=arguments(config.run_folder, settings),
         train_dataset=BlockDataset(blocks, total, mix, settings.seed),
         data_collator=MaskingCollator(special, len(tokenizer), config.mask_rate, settings.seed),
@@ -138,7 +148,8 @@ def translation_trainer(
     total = settings.steps * settings.batch_size * settings.gradient_accumulation
     mix = (config.sampling_exponent, config.epoch_cap)
     return SparseTrainer(
-        architecture,
+        architecture.model,
+        architecture.vocabulary_head(),
         settings.label_smoothing,
         args=arguments(config.run_folder, settings),
         train_dataset=PairDataset(pairs, total, mix, (settings.batch_size, settings.seed)),

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from langmod.architectures import Architecture
 from langmod.config import Frozen
 from langmod.errors import LangmodError
 from training.packing import IGNORED
@@ -96,11 +95,12 @@ class SparseTrainer(Trainer):
     """Cross entropy over labelled positions, for masked models and translators alike."""
 
     def __init__(
-        self, architecture: Architecture, smoothing: float = 0.0, **kwargs: object
+        self, model: nn.Module, head: nn.Module, smoothing: float = 0.0, **kwargs: object
     ) -> None:
-        super().__init__(model=architecture.model, **kwargs)
+        """``head`` is the part of ``model`` that makes vocabulary logits."""
+        super().__init__(model=model, **kwargs)
         self.smoothing = smoothing
-        self.sparse = SparseHead(architecture.vocabulary_head())
+        self.sparse = SparseHead(head)
         self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Dataset[object] | None = None) -> Sampler[int]:
@@ -109,7 +109,7 @@ class SparseTrainer(Trainer):
 
     def compute_loss(
         self,
-        model: PreTrainedModel,
+        model: nn.Module,
         inputs: Mapping[str, Tensor],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
@@ -129,12 +129,21 @@ class SparseTrainer(Trainer):
             chosen, self.sparse.chosen = self.sparse.chosen, None
         smoothing = self.smoothing if model.training else 0.0
         loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=smoothing)
-        if not torch.isfinite(loss):
-            raise NotFinite(
-                f"loss is {loss.item()} at step {self.state.global_step}; lower learning_rate; "
-                f"the last good checkpoint lies in {self.args.output_dir}"
-            )
-        return loss
+        return finite(loss, self)
+
+
+def finite(loss: Tensor, trainer: Trainer) -> Tensor:
+    """The loss itself.
+
+    Raises:
+        NotFinite: the loss is NaN or infinite.
+    """
+    if not torch.isfinite(loss):
+        raise NotFinite(
+            f"loss is {loss.item()} at step {trainer.state.global_step}; lower learning_rate; "
+            f"the last good checkpoint lies in {trainer.args.output_dir}"
+        )
+    return loss
 
 
 def fit(trainer: Trainer) -> list[dict[str, float]]:

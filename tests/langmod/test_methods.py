@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from langmod.methods import METHODS
-from langmod.slotted import BankSource, FixedSource, SlottedBase, banks_of
+from langmod.slotted import BankSource, FixedSource, SlottedBase, banks_of, stack_banks
 from langmod.specs import ROLES, ROW_TOLERANCE
 from tests.langmod.models import BASES, inputs_of, module_for, xlmr
 
@@ -15,25 +15,6 @@ LIBRARY_TOLERANCE = 2e-6
 def logits(slotted, source, inputs):
     with torch.no_grad(), slotted.using(source):
         return slotted.model(**inputs).logits
-
-
-def banked(base, modules):
-    """Banks with slot 0 zero and one slot per module; returns name → [L, S, ...]."""
-    banks = {}
-    for bank in banks_of(base):
-        rows = [module.get(bank.tensor) for role, module in modules if role == bank.role]
-        shapes = [row.shape for row in rows if row is not None]
-        if not shapes:
-            continue
-        widest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
-        padded = []
-        for row in [None, *rows]:
-            zeros = torch.zeros(widest)
-            if row is not None:
-                zeros[tuple(slice(0, size) for size in row.shape)] = row
-            padded.append(zeros)
-        banks[bank.name] = torch.stack(padded, bank.slot_axis)
-    return banks
 
 
 def named(role, tensors):
@@ -68,7 +49,7 @@ def test_mixed_rows_answer_as_they_do_alone(name, kind):
     both = logits(slotted, FixedSource(named("language", a) | named("task", b)), inputs)
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert (alone[one] - alone[other]).abs().max() > 1e-2, "modules must change answers"
-    banks = banked(base, [("language", a), ("language", b), ("task", b)])
+    banks = stack_banks(banks_of(base), [("language", a), ("language", b), ("task", b)])
     slots = torch.tensor([[1, 0], [0, 0], [2, 0], [1, 1]])
     mixed = logits(slotted, BankSource(banks, slots), inputs)
     expected = torch.stack([alone[1][0], alone[0][1], alone[2][2], both[3]])

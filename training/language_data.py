@@ -1,0 +1,44 @@
+"""What language modules learn from: masked text of one language, or pairs of one direction."""
+
+from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
+
+from langmod.languages import canonical
+from langmod.specs import BaseSpec
+from training.corpus import read_pairs, read_text
+from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
+from training.pairs import PairCollator, PairDataset, encode_pairs
+
+if TYPE_CHECKING:
+    from training.module import ModuleConfig
+
+EVERYTHING = (1.0, float("inf"))
+"""One language: no balance to keep, as many epochs as the steps ask for."""
+
+
+def masked_text(
+    config: "ModuleConfig", tokenizer: PreTrainedTokenizerBase, examples: int
+) -> tuple[BlockDataset, MaskingCollator]:
+    """Packed blocks of the language's training text, masked anew in each batch."""
+    special, tag = Special.of(tokenizer), canonical(config.language or "")
+    texts = read_text(config.corpus, tag, "train")
+    blocks = pack(token_lists(tokenizer, texts), special, config.block_tokens)
+    seed = config.optimisation.seed
+    data = BlockDataset({tag: blocks}, examples, EVERYTHING, seed)
+    return data, MaskingCollator(special, len(tokenizer), config.mask_rate, seed)
+
+
+def one_direction(
+    config: "ModuleConfig", tokenizer: PreTrainedTokenizerBase, base: BaseSpec, examples: int
+) -> tuple[PairDataset, PairCollator]:
+    """Training pairs from the source to the target language."""
+    source, target = canonical(config.source or ""), canonical(config.target or "")
+    tokens = (base.language_tokens[source], base.language_tokens[target])
+    rows = read_pairs(config.corpus, source, target, "train")
+    pairs = encode_pairs(tokenizer, rows, tokens, config.block_tokens)
+    settings = config.optimisation
+    data = PairDataset(
+        {(source, target): pairs}, examples, EVERYTHING, (settings.batch_size, settings.seed)
+    )
+    return data, PairCollator(base.pad_id, base.decoder_start_id or base.eos_id)

@@ -1,0 +1,231 @@
+"""``training module``: a language or task module for a frozen base, saved in its library's format.
+
+With ``train: base`` the same run is the full fine-tuning baseline, with ``train: head`` the bare
+base under a fresh head.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import JsonValue
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer, set_seed
+
+from langmod.architectures import load_base
+from langmod.bases import load_spec, resolve_base
+from langmod.config import Frozen, RunConfig, write_atomic
+from langmod.errors import ConfigError
+from langmod.languages import canonical
+from langmod.methods import METHODS
+from langmod.slotted import FixedSource, SlottedBase
+from langmod.specs import BaseSpec, Role
+from training.corpus import corpus_digest
+from training.task_data import TaskSettings
+from training.task_model import parameters_of, tensors_of
+from training.trainer import Optimisation, SparseTrainer, arguments, fit
+
+RUN_FILE = "run.json"
+HEAD_FILE = "head.safetensors"
+
+
+class ModuleConfig(RunConfig):
+    """One run of ``training module``."""
+
+    name: str
+    base: str
+    """A folder or hub id that ``base.json`` describes."""
+    role: Role
+    method: str = "bottleneck"
+    method_config: dict[str, JsonValue] = {}
+    train: Literal["module", "head", "base"] = "module"
+    """What learns: the module; a task's head alone; or the whole base (never published)."""
+    language: str | None = None
+    """Language module of an encoder: the language."""
+    source: str | None = None
+    target: str | None = None
+    """Language module of a translator: its direction."""
+    corpus: Path | None = None
+    """Language modules: where their text is."""
+    task: TaskSettings | None = None
+    language_modules: str | None = None
+    """Task modules: checkpoints to stack on, a path with ``{language}``; None for the bare base."""
+    block_tokens: int = 128
+    mask_rate: float = 0.15
+    out: Path
+    licence: str = "CC-BY-SA-4.0"
+    optimisation: Optimisation
+
+    def checked(self) -> "ModuleConfig":
+        """Itself.
+
+        Raises:
+            ConfigError: fields that do not go together; all are listed.
+        """
+        faults = []
+        if self.method not in METHODS:
+            faults.append(f"method is {self.method!r}; allowed: {', '.join(METHODS)}")
+        if self.role == "task" and self.task is None:
+            faults.append("a task module needs `task`")
+        if self.role == "language" and self.corpus is None:
+            faults.append("a language module needs `corpus`")
+        if self.role == "language" and not (self.language or (self.source and self.target)):
+            faults.append("a language module needs `language`, or `source` and `target`")
+        if faults:
+            raise ConfigError(f"{self.name}: {'; '.join(faults)}")
+        return self
+
+
+class ModuleRun(Frozen):
+    """``run.json``: what a checkpoint is, for whoever exports or scores it."""
+
+    name: str
+    role: Role
+    method: str
+    train: Literal["module", "head", "base"]
+    base: str
+    base_digest: str
+    languages: tuple[str, ...]
+    source: str | None = None
+    target: str | None = None
+    task: str | None = None
+    kind: str | None = None
+    labels: tuple[str, ...] = ()
+    pooling: Literal["first", "mean"] = "first"
+    data: str
+    licence: str
+    steps: int
+    trained_parameters: int
+    final_loss: float
+
+
+class LanguageModel(nn.Module):
+    """A base whose language module learns; the forward is Hugging Face's own."""
+
+    def __init__(self, slotted: SlottedBase, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.slotted = slotted
+        self.tensors = parameters_of(tensors)
+
+    def forward(self, **features: Tensor) -> object:
+        """The Hugging Face output, logits through the language module."""
+        named = {f"language.{name}": tensor for name, tensor in tensors_of(self.tensors).items()}
+        with self.slotted.using(FixedSource(named)):
+            return self.slotted.model(**features)
+
+
+def train_module(config: ModuleConfig) -> ModuleRun:
+    """Trains one module and writes its checkpoint, head and ``run.json`` to ``out``.
+
+    Raises:
+        ConfigError: fields that do not go together, or a base that is not described.
+        DataError: text or labels that cannot be read.
+    """
+    from training.task_run import train_task
+
+    set_seed(config.checked().optimisation.seed)
+    folder = resolve_base(config.base)
+    spec = load_spec(folder)
+    slotted = SlottedBase(load_base(folder))
+    slotted.requires_grad_(config.train == "base")
+    generator = torch.Generator().manual_seed(config.optimisation.seed)
+    method = METHODS[config.method]
+    settings = method.Config.model_validate(config.method_config)
+    tensors = (
+        method.fresh(settings, slotted.architecture, generator) if config.train == "module" else {}
+    )
+    if config.task is not None:
+        return train_task(config, slotted, spec, tensors)
+    model = LanguageModel(slotted, tensors)
+    trainer = language_trainer(config, model, folder)
+    run = describe_run(config, spec, model, fit(trainer)).model_copy(update=_language_fields(config))
+    save_run(config, run, slotted, tensors_of(model.tensors))
+    return run
+
+
+def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -> SparseTrainer:
+    """Masked text of one language, or pairs of one direction."""
+    from training.language_data import masked_text, one_direction
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    settings = config.optimisation
+    examples = settings.steps * settings.batch_size * settings.gradient_accumulation
+    data, collator = (
+        masked_text(config, tokenizer, examples)
+        if config.language
+        else one_direction(config, tokenizer, load_spec(folder), examples)
+    )
+    return SparseTrainer(
+        model,
+        model.slotted.architecture.vocabulary_head(),
+        settings.label_smoothing,
+        args=arguments(config.out / "checkpoints", settings),
+        train_dataset=data,
+        data_collator=collator,
+    )
+
+
+def _language_fields(config: ModuleConfig) -> dict[str, object]:
+    if config.language:
+        return {"languages": (canonical(config.language),)}
+    source, target = canonical(config.source or ""), canonical(config.target or "")
+    return {"languages": (), "source": source, "target": target}
+
+
+def describe_run(
+    config: ModuleConfig,
+    spec: BaseSpec,
+    model: nn.Module,
+    curve: list[dict[str, float]],
+) -> ModuleRun:
+    """What ``run.json`` says of every run alike."""
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    losses = [entry["loss"] for entry in curve if "loss" in entry]
+    return ModuleRun(
+        name=config.name,
+        role=config.role,
+        method=config.method,
+        train=config.train,
+        base=spec.name,
+        base_digest=spec.digest,
+        languages=(),
+        data=corpus_digest(config.corpus) if config.corpus else "see docs/corpus.md",
+        licence=config.licence,
+        steps=config.optimisation.steps,
+        trained_parameters=learning,
+        final_loss=losses[-1] if losses else float("nan"),
+    )
+
+
+def save_run(
+    config: ModuleConfig, run: ModuleRun, slotted: SlottedBase, tensors: Mapping[str, Tensor]
+) -> None:
+    """Writes the method's checkpoint, the head's tensors and ``run.json``."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    config.save(config.out / "training.json")
+    plain = {name: tensor.detach().float().contiguous() for name, tensor in tensors.items()}
+    own = {name: tensor for name, tensor in plain.items() if name.startswith(f"{config.method}.")}
+    head = {name: tensor for name, tensor in plain.items() if name not in own}
+    if own:
+        method = METHODS[config.method]
+        settings = method.Config.model_validate(config.method_config)
+        method.write(config.out / config.name, settings, own, slotted.architecture)
+    if head:
+        save_file(head, config.out / HEAD_FILE)
+    write_atomic(config.out / RUN_FILE, json.dumps(run.model_dump(), indent=2) + "\n")
+
+
+def load_run(folder: Path) -> ModuleRun:
+    """Reads ``run.json``.
+
+    Raises:
+        ConfigError: no finished run there.
+    """
+    path = folder / RUN_FILE
+    try:
+        return ModuleRun.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder} holds no finished run of `training module`") from error

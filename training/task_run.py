@@ -1,0 +1,175 @@
+"""One task module from labelled text to checkpoint; predictions on any split for its scores."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from langmod.bases import resolve_base
+from langmod.encoding import TextEncoder
+from langmod.languages import canonical
+from langmod.methods import METHODS
+from langmod.slotted import SlottedBase, banks_of
+from langmod.specs import BaseSpec
+from langmod.tasks import Example
+from training.sampling import draw
+from training.task_data import (
+    EncodedExample,
+    LabelledText,
+    TaskCollator,
+    TaskSettings,
+    encode_examples,
+    labels_of,
+    read_examples,
+)
+from training.task_model import TaskModel, TaskTrainer, fresh_head, tensors_of
+from training.trainer import arguments, fit
+
+if TYPE_CHECKING:
+    from training.module import ModuleConfig, ModuleRun
+
+
+class OrderedExamples(Dataset[EncodedExample]):
+    """Examples in one seeded order that already holds every epoch."""
+
+    def __init__(self, examples: Sequence[EncodedExample], total: int, seed: int) -> None:
+        self.examples = examples
+        self.order = draw(len(examples), total, np.random.default_rng(seed))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> EncodedExample:
+        return self.examples[self.order[index]]
+
+
+def train_task(
+    config: "ModuleConfig", slotted: SlottedBase, spec: BaseSpec, tensors: Mapping[str, Tensor]
+) -> "ModuleRun":
+    """Trains head and method on the task's languages, stacked on their language modules."""
+    from training.module import describe_run, save_run
+
+    settings = config.task
+    assert settings is not None  # noqa: S101  (for mypy)
+    examples = [
+        example for tag in settings.languages for example in read_examples(settings, tag, "train")
+    ]
+    labels = labels_of(settings, examples)
+    generator = torch.Generator().manual_seed(config.optimisation.seed)
+    head = fresh_head(settings.task(), spec.width, len(labels), generator)
+    tags, languages = language_modules(config, slotted)
+    banks = banks_of(slotted.architecture)
+    model = TaskModel(slotted, settings.task(), {**tensors, **head}, languages, banks)
+    slots = {tag: place for place, tag in enumerate(tags, 1)}
+    encoder = TextEncoder(resolve_base(config.base) / "tokenizer.json", spec)
+    optimisation = config.optimisation
+    total = optimisation.steps * optimisation.batch_size * optimisation.gradient_accumulation
+    encoded = encode_examples(settings, encoder, examples, labels)
+    trainer = TaskTrainer(
+        model=model,
+        args=arguments(config.out / "checkpoints", optimisation),
+        train_dataset=OrderedExamples(encoded, total, optimisation.seed),
+        data_collator=TaskCollator(spec, settings.pooling, slots),
+    )
+    run = describe_run(config, spec, model, fit(trainer)).model_copy(
+        update={
+            "languages": tuple(canonical(tag) for tag in settings.languages)
+            + (("*",) if settings.transfers else ()),
+            "task": settings.name,
+            "kind": settings.kind,
+            "labels": labels,
+            "pooling": settings.pooling,
+        }
+    )
+    save_run(config, run, slotted, tensors_of(model.tensors))
+    if config.train == "base":
+        score_now(config, run, (model, encoder, slots))
+    return run
+
+
+def language_modules(
+    config: "ModuleConfig", slotted: SlottedBase
+) -> tuple[list[str], list[dict[str, Tensor]]]:
+    """Tags and tensors of the language modules to stack on, in slot order."""
+    if config.language_modules is None or config.task is None:
+        return [], []
+    tags, found = [], []
+    for tag in config.task.languages:
+        folder = Path(config.language_modules.format(language=canonical(tag)))
+        found.append(read_checkpoint(folder, slotted))
+        tags.append(canonical(tag))
+    return tags, found
+
+
+def read_checkpoint(run_folder: Path, slotted: SlottedBase) -> dict[str, Tensor]:
+    """The method tensors of a run, from the checkpoint in its library's format."""
+    from training.module import load_run
+
+    run = load_run(run_folder)
+    _, tensors = METHODS[run.method].read(run_folder / run.name, slotted.architecture)
+    return tensors
+
+
+def predict(
+    model: TaskModel,
+    encoder: TextEncoder,
+    settings: TaskSettings,
+    examples: Sequence[LabelledText],
+    labels_and_slots: tuple[Sequence[str], Mapping[str, int]],
+) -> list[Any]:
+    """What the service would answer for each example: a label, or spans."""
+    labels, slots = labels_and_slots
+    task = settings.task()
+    encoded = encode_examples(settings, encoder, examples, labels)
+    collate = TaskCollator(encoder.base, settings.pooling, slots)
+    loader: Iterable[Mapping[str, Tensor]] = DataLoader(
+        OneByOne(encoded), batch_size=32, collate_fn=collate
+    )
+    model.eval()
+    rows: list[np.ndarray[Any, Any]] = []
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=False):
+        for batch in loader:
+            features = {name: value for name, value in batch.items() if name != "labels"}
+            rows += list(model(**features).float().numpy())
+    answers = []
+    for logits, each in zip(rows, encoded, strict=True):
+        own = logits[: len(each.encoded)] if logits.ndim == 2 else logits
+        example = Example(each.source.text, each.encoded, encoder, tuple(labels))
+        answers.append(plain(task.decode({"logits": own}, example)))
+    return answers
+
+
+def plain(answer: Mapping[str, Any]) -> Any:
+    """An answer as its reference is written: the label, or ``(start, end, label)`` spans."""
+    if "spans" in answer:
+        return [(span["start"], span["end"], span["label"]) for span in answer["spans"]]
+    return answer["label"]
+
+
+class OneByOne(Dataset[EncodedExample]):
+    """Examples in their own order."""
+
+    def __init__(self, examples: Sequence[EncodedExample]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> EncodedExample:
+        return self.examples[index]
+
+
+def score_now(
+    config: "ModuleConfig",
+    run: "ModuleRun",
+    parts: tuple[TaskModel, TextEncoder, Mapping[str, int]],
+) -> None:
+    """Scores a fine-tuned base before it is dropped: it is a baseline, never published."""
+    from training.score import score_task, write_scores
+
+    model, encoder, slots = parts
+    write_scores(config.out, score_task(config, run, (model, encoder, slots)))
