@@ -1,5 +1,7 @@
 """The graphs of an encoder base: embed, body, fill_mask, and one head per task kind."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -112,7 +114,8 @@ class FillMask(EncoderGraph):
         # Three axes, so that the exporter writes MatMul, which 8 bits can take, and not Gemm.
         masked = feed["hidden"][feed["rows"], feed["columns"]].unsqueeze(1)  # [N, 1, D]
         probabilities = self.encoder.vocabulary_head()(masked).squeeze(1).softmax(-1)  # [N, V]
-        scores, tokens = torch.topk(probabilities, feed["k"][0], dim=-1)  # [N, K]
+        k: Any = feed["k"][0]  # stays a tensor, so that the graph takes it as an input
+        scores, tokens = torch.topk(probabilities, k, dim=-1)  # [N, K]
         return {"scores": scores, "tokens": tokens}
 
     def example(self, sizes: Sizes) -> Feed:

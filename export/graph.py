@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from optimum.exporters.onnx import export, validate_model_outputs
@@ -12,17 +11,15 @@ from export.graphs import SlottedGraph
 from export.onnx_config import SlottedOnnxConfig
 from export.parity import check_graph
 from export.quantize import halve_tables, quantize_products
+from export.translator_graphs import translator_graphs
 from langmod.architectures import load_base
-from langmod.bases import describe_base, load_spec, resolve_base
+from langmod.bases import load_spec
 from langmod.digests import file_digest
 from langmod.slotted import SlottedBase, banks_of
 from langmod.specs import GraphFile, GraphSpec, Parity, Precision
-from export.translator_graphs import translator_graphs
 
 
-def export_graphs(
-    base: Path, precision: Precision, out: Path | None = None
-) -> GraphSpec:
+def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> GraphSpec:
     """Exports every graph of a described base to ``<base>/onnx/<precision>`` (or ``out``).
 
     The folder appears only when all graphs passed Optimum's validation and our parity check.
@@ -34,9 +31,7 @@ def export_graphs(
     spec = load_spec(base)
     slotted = SlottedBase(load_base(base, attention="eager"))
     slotted.eval().requires_grad_(False)
-    graphs = (
-        encoder_graphs(slotted) if spec.kind == "encoder" else translator_graphs(slotted)
-    )
+    graphs = encoder_graphs(slotted) if spec.kind == "encoder" else translator_graphs(slotted)
     target = out or base / "onnx" / precision
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as draft_name:

@@ -56,7 +56,7 @@ def check_graph(graph: SlottedGraph, path: Path, precision: Precision) -> Parity
     return Parity(graph=graph.name, max_difference=worst, tolerance=tolerance)
 
 
-def run(session: ort.InferenceSession, feed: Feed) -> dict[str, NDArray[np.generic]]:
+def run(session: ort.InferenceSession, feed: Feed) -> dict[str, NDArray[np.float32]]:
     """One run of a session on torch tensors; outputs by name."""
     wanted = {each.name for each in session.get_inputs()}
     inputs = {name: tensor.numpy() for name, tensor in feed.items() if name in wanted}

@@ -45,9 +45,7 @@ def halve_tables(path: Path) -> None:
         and initializer.dims[0] >= TABLE_ROWS
     }
     gathers = [
-        node
-        for node in model.graph.node
-        if node.op_type == "Gather" and node.input[0] in tables
+        node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables
     ]
     for node in gathers:
         halves = f"{node.input[0]}.half"

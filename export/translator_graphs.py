@@ -1,7 +1,9 @@
 """The graphs of a translator base: embed, encoder (with the cross keys), one decoder step."""
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from export.encoder_graphs import Embed
 from export.graphs import Feed, Sizes, SlottedGraph, floats, ints, ragged_mask, random_slots
@@ -13,7 +15,7 @@ class TranslatorGraph(SlottedGraph):
     """A part of an M2M100 base."""
 
     @property
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> Any:
         """The decoder, whose layers hold the cross attention too."""
         return self.slotted.model.model.decoder
 
@@ -59,7 +61,7 @@ class Encoder(TranslatorGraph):
         hidden = self.slotted.model.model.encoder(
             inputs_embeds=feed["words"], attention_mask=feed["mask"]
         ).last_hidden_state  # [B, T, D]
-        found = {}
+        found: Feed = {}
         for index, layer in enumerate(self.decoder.layers):
             found[f"cross.key.{index}"] = self.split(layer.encoder_attn.k_proj(hidden))
             found[f"cross.value.{index}"] = self.split(layer.encoder_attn.v_proj(hidden))
@@ -108,7 +110,7 @@ class DecoderStep(TranslatorGraph):
         hidden = self.embed(feed)  # [R, 1, D]
         self_bias = _bias(feed["self_mask"])  # [R, 1, 1, t1]
         cross_bias = _bias(feed["cross_mask"])  # [B, 1, 1, T]
-        caches = {}
+        caches: Feed = {}
         for index, layer in enumerate(self.decoder.layers):
             inner = layer.self_attn_layer_norm(hidden)
             keys, values = self.grown(layer.self_attn, inner, feed, index)
@@ -121,7 +123,8 @@ class DecoderStep(TranslatorGraph):
             hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(inner)))
             hidden = self.slotted.end_block("decoder", index, hidden)
         logits = self.slotted.model.lm_head(self.decoder.layer_norm(hidden[:, 0]))  # [R, V]
-        scores, tokens = torch.topk(logits.log_softmax(-1), feed["k"][0], dim=-1)  # [R, K]
+        k: Any = feed["k"][0]  # stays a tensor, so that the graph takes it as an input
+        scores, tokens = torch.topk(logits.log_softmax(-1), k, dim=-1)  # [R, K]
         return {"scores": scores, "next_tokens": tokens} | caches
 
     def embed(self, feed: Feed) -> Tensor:
@@ -130,22 +133,18 @@ class DecoderStep(TranslatorGraph):
         places = table.weights.index_select(0, feed["positions"] + table.padding_idx + 1)
         return (self.decoder.embed_tokens(feed["tokens"]) + places).unsqueeze(1)
 
-    def grown(
-        self, attention: nn.Module, inner: Tensor, feed: Feed, layer: int
-    ) -> tuple[Tensor, Tensor]:
+    def grown(self, attention: Any, inner: Tensor, feed: Feed, layer: int) -> tuple[Tensor, Tensor]:
         """The caches of the continued rows with this token's key and value, ``[R, H, t+1, E]``."""
         new = (self.split(attention.k_proj(inner)), self.split(attention.v_proj(inner)))
         old = (
             feed[f"self.{part}.{layer}"].index_select(0, feed["parents"])
             for part in ("key", "value")
         )
-        keys, values = (
-            torch.cat([past, now], 2) for past, now in zip(old, new, strict=True)
-        )
+        keys, values = (torch.cat([past, now], 2) for past, now in zip(old, new, strict=True))
         return keys, values
 
     def attend_self(
-        self, attention: nn.Module, inner: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor
+        self, attention: Any, inner: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor
     ) -> Tensor:
         """Attention of each hypothesis to its own past, ``[R, 1, D]``."""
         query = self.split(attention.q_proj(inner)) * attention.scaling  # [R, H, 1, E]
@@ -153,7 +152,7 @@ class DecoderStep(TranslatorGraph):
         return attention.out_proj(mixed.flatten(1).unsqueeze(1))
 
     def attend_cross(
-        self, attention: nn.Module, inner: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor
+        self, attention: Any, inner: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor
     ) -> Tensor:
         """Attention to the source, the beams of a sentence side by side, ``[R, 1, D]``."""
         query = attention.q_proj(inner) * attention.scaling  # [R, 1, D]
@@ -164,6 +163,7 @@ class DecoderStep(TranslatorGraph):
     def example(self, sizes: Sizes) -> Feed:
         generator = torch.Generator().manual_seed(sizes.seed)
         sentences, hypotheses, past = sizes.rows, sizes.rows * sizes.beams, 2
+
         def caches(rows: int, tokens: int, prefix: str) -> Feed:
             shape = (rows, self.heads, tokens, self.head_width)
             names = [spec.name for spec in self.caches(prefix, "", "")]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import (
@@ -72,6 +72,10 @@ class Architecture(ABC):
     def vocabulary_head(self) -> nn.Module:
         """The module that turns vectors ``[..., D]`` into vocabulary logits ``[..., V]``."""
 
+    @abstractmethod
+    def words(self, token_ids: Tensor) -> Tensor:
+        """Token ids ``[B, T]`` → word vectors ``[B, T, D]``, before positions."""
+
     def linears(self) -> Iterator[tuple[Stack, int, str, nn.Module]]:
         """Every linear of every layer: stack, layer number, path in the layer, module."""
         for stack in self.stacks():
@@ -87,7 +91,7 @@ class EncoderArchitecture(Architecture):
     model_types = ("xlm-roberta", "roberta", "bert")
 
     @property
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> Any:
         """The model without its head."""
         return self.model.base_model
 

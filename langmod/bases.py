@@ -34,7 +34,9 @@ def resolve_base(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigError(f"{name!r} is neither a folder nor a reachable hub id: {error}") from error
+        raise ConfigError(
+            f"{name!r} is neither a folder nor a reachable hub id: {error}"
+        ) from error
 
 
 def base_digest(folder: Path) -> str:
@@ -162,5 +164,3 @@ def _translator_fields(
 def language_token(tag: str) -> str:
     """The language token of our own translators (M2M100's form): ``mn`` → ``__mn__``."""
     return f"__{canonical(tag)}__"
-
-

@@ -7,13 +7,12 @@ trains, and a bank gathered by ``slots`` in an exported graph, so both run the s
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch._C import Value
 from torch.autograd import Function
-from torch.autograd.function import FunctionCtx
 
 from langmod.architectures import Architecture, Stack
 from langmod.specs import ROLES, BankSpec, Role
@@ -83,13 +82,13 @@ class _GatherPlaces(Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, bank: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Any, bank: Tensor, places: Tensor) -> Tensor:
         ctx.save_for_backward(places)
         ctx.shape = bank.shape
         return bank[places[:, 0], places[:, 1]]
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (places,) = ctx.saved_tensors
         found = gradient.new_zeros(ctx.shape)
         found.index_put_((places[:, 0], places[:, 1]), gradient, accumulate=True)
@@ -208,7 +207,7 @@ class SlottedBase(nn.Module):
         found = next(each for each in self.architecture.stacks() if each.name == stack)
         if found.block_norm is None:
             return total
-        norm = found.layers[layer].get_submodule(found.block_norm)
+        norm: Any = found.layers[layer].get_submodule(found.block_norm)
         return nn.functional.layer_norm(
             total, norm.normalized_shape, norm.weight, norm.bias, norm.eps
         )
@@ -221,9 +220,7 @@ class SlottedBase(nn.Module):
                 norm = layer.get_submodule(stack.block_norm)
                 norm.register_forward_pre_hook(self._before_norm(stack.name, index))
 
-    def _after_layer(
-        self, stack: str, index: int
-    ) -> Callable[[nn.Module, object, object], object]:
+    def _after_layer(self, stack: str, index: int) -> Callable[[nn.Module, object, object], object]:
         def hook(_: nn.Module, __: object, output: object) -> object:
             if isinstance(output, tuple):
                 return (self.end_block(stack, index, output[0]), *output[1:])

@@ -19,7 +19,7 @@ ROLES: tuple[Role, ...] = ("language", "task")
 Kind = Literal["encoder", "translator"]
 Precision = Literal["fp32", "int8"]
 Axis = int | str
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 FP32_TOLERANCE = 1e-4
 """Largest difference between torch and an fp32 graph that an export may show."""
 ROW_TOLERANCE = 1e-5
@@ -120,7 +120,7 @@ class GraphSpec(Frozen):
     base: BaseSpec
     precision: Precision
     graphs: Mapping[str, GraphFile]
-    """Encoder: embed, body, fill_mask and one per task head. Translator: embed, encoder, decoder."""
+    """Encoder: embed, body, fill_mask, one per task head. Translator: embed, encoder, decoder."""
     banks: tuple[BankSpec, ...]
     parity: tuple[Parity, ...]
 
@@ -166,7 +166,7 @@ class ModuleManifest(Frozen):
     method: str
     config: Mapping[str, JsonValue] = Field(default_factory=dict)
     languages: tuple[str, ...] = ()
-    """BCP-47 tags it serves, its own first; ``*`` is any language (a task module that transfers)."""
+    """BCP-47 tags it serves, its own first; ``*``: any language (a task that transfers)."""
     source: str | None = None
     target: str | None = None
     """Translator: the direction it serves."""

@@ -22,7 +22,7 @@ def masked_text(
 ) -> tuple[BlockDataset, MaskingCollator]:
     """Packed blocks of the language's training text, masked anew in each batch."""
     special, tag = Special.of(tokenizer), canonical(config.language or "")
-    texts = read_text(config.corpus, tag, "train")
+    texts = read_text(config.text, tag, "train")
     blocks = pack(token_lists(tokenizer, texts), special, config.block_tokens)
     seed = config.optimisation.seed
     data = BlockDataset({tag: blocks}, examples, EVERYTHING, seed)
@@ -35,7 +35,7 @@ def one_direction(
     """Training pairs from the source to the target language."""
     source, target = canonical(config.source or ""), canonical(config.target or "")
     tokens = (base.language_tokens[source], base.language_tokens[target])
-    rows = read_pairs(config.corpus, source, target, "train")
+    rows = read_pairs(config.text, source, target, "train")
     pairs = encode_pairs(tokenizer, rows, tokens, config.block_tokens)
     settings = config.optimisation
     data = PairDataset(

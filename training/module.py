@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, set_seed
@@ -40,7 +40,7 @@ class ModuleConfig(RunConfig):
     """A folder or hub id that ``base.json`` describes."""
     role: Role
     method: str = "bottleneck"
-    method_config: dict[str, JsonValue] = {}
+    method_config: dict[str, JsonValue] = Field(default_factory=dict)
     train: Literal["module", "head", "base"] = "module"
     """What learns: the module; a task's head alone; or the whole base (never published)."""
     language: str | None = None
@@ -58,6 +58,17 @@ class ModuleConfig(RunConfig):
     out: Path
     licence: str = "CC-BY-SA-4.0"
     optimisation: Optimisation
+
+    @property
+    def text(self) -> Path:
+        """The corpus of a language module.
+
+        Raises:
+            ConfigError: none is given.
+        """
+        if self.corpus is None:
+            raise ConfigError(f"{self.name}: a language module needs `corpus`")
+        return self.corpus
 
     def checked(self) -> "ModuleConfig":
         """Itself.
@@ -141,7 +152,9 @@ def train_module(config: ModuleConfig) -> ModuleRun:
         return train_task(config, slotted, spec, tensors)
     model = LanguageModel(slotted, tensors)
     trainer = language_trainer(config, model, folder)
-    run = describe_run(config, spec, model, fit(trainer)).model_copy(update=_language_fields(config))
+    run = describe_run(config, spec, model, fit(trainer)).model_copy(
+        update=_language_fields(config)
+    )
     save_run(config, run, slotted, tensors_of(model.tensors))
     return run
 

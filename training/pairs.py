@@ -104,7 +104,7 @@ class PairCollator:
         self.pad, self.start = pad, start
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
-        """``input_ids``/``attention_mask`` ``[B, S]``, ``decoder_input_ids``/``labels`` ``[B, T]``."""
+        """Source ids and mask ``[B, S]``, shifted target and labels ``[B, T]``."""
         sources = _padded([pair.source for pair in pairs], self.pad)  # [B, S]
         shifted = _padded([[self.start, *pair.target[:-1]] for pair in pairs], self.pad)  # [B, T]
         return {

@@ -1,4 +1,4 @@
-"""How many examples each language gives to a run: an exponent against imbalance, a cap on epochs."""
+"""How many examples each language gives to a run: an exponent and a cap on epochs."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The shapes of the bases we train ourselves: nano for tests, mini for two cores, small for a GPU."""
+"""The shapes of our own bases: nano for tests, mini for two cores, small for a GPU."""
 
 import math
 from typing import Literal
@@ -51,8 +51,6 @@ def encoder_config(
         intermediate_size=shape.feed_forward,
         max_position_embeddings=shape.max_tokens + tokenizer.pad_token_id + 1,
         type_vocab_size=1,
-        # BERT's 0.02 is meant for width 768; narrower layers start too faint and learn late.
-        initializer_range=shape.width**-0.5,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         bos_token_id=tokenizer.bos_token_id,

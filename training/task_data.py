@@ -1,4 +1,4 @@
-"""Labelled text for task modules: files → examples → padded batches, encoded as the service does."""
+"""Labelled text for task modules: files → examples → batches, encoded as the service does."""
 
 import json
 import lzma
@@ -71,9 +71,9 @@ def read_examples(settings: TaskSettings, language: str, split: Split) -> list[L
     path = Path(settings.files.format(language=language, split=split))
     if not path.is_file():
         raise DataError(path, None, "no such file")
-    opened = lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open("rt")
+    opened = lzma.open if path.suffix == ".xz" else open
     parse = _spans if ".jsonl" in path.name else _cells
-    with opened as lines:
+    with opened(path, "rt", encoding="utf-8") as lines:
         found = [
             parse(line.rstrip("\n"), path, number, canonical(language))
             for number, line in enumerate(lines, 1)
@@ -135,14 +135,12 @@ def encode_examples(
 class TaskCollator:
     """Pads examples into what ``TaskModel`` takes."""
 
-    def __init__(
-        self, base: BaseSpec, pooling: str, language_slots: Mapping[str, int]
-    ) -> None:
+    def __init__(self, base: BaseSpec, pooling: str, language_slots: Mapping[str, int]) -> None:
         """``language_slots``: tag → slot of its language module, 0 where there is none."""
         self.base, self.pooling, self.language_slots = base, pooling, language_slots
 
     def __call__(self, rows: Sequence[EncodedExample]) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``attention_mask``, ``token_type_ids`` ``[B, T]``, ``pool``, ``slots``…"""
+        """Arrays ``[B, T]`` besides ``slots [B, 2]`` and the labels, ``[B]`` or ``[B, T]``."""
         shape = (len(rows), max(len(row.encoded) for row in rows))  # [B, T]
         ids = np.full(shape, self.base.pad_id, np.int64)
         types, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)

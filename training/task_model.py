@@ -70,7 +70,7 @@ class TaskModel(nn.Module):
         banks = {name: bank.to(slots.device) for name, bank in self.language_banks.items()}
         source = RoleSources({"language": BankSource(banks, slots), "task": task_source})
         architecture = self.slotted.architecture
-        assert isinstance(architecture, EncoderArchitecture)  # noqa: S101  (for mypy)
+        assert isinstance(architecture, EncoderArchitecture)
         with self.slotted.using(source):
             hidden = architecture.backbone(
                 input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids

@@ -54,7 +54,7 @@ def train_task(
     from training.module import describe_run, save_run
 
     settings = config.task
-    assert settings is not None  # noqa: S101  (for mypy)
+    assert settings is not None
     examples = [
         example for tag in settings.languages for example in read_examples(settings, tag, "train")
     ]

@@ -5,7 +5,7 @@ Resume, TensorBoard logs, gradient accumulation and DDP are the Trainer's own.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,8 @@ class SparseTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset[object] | None = None) -> Sampler[int]:
         """The datasets come in their final seeded order, repetitions included."""
-        return SequentialSampler(train_dataset or self.train_dataset)
+        data: Any = train_dataset or self.train_dataset
+        return SequentialSampler(data)
 
     def compute_loss(
         self,

@@ -1,7 +1,7 @@
 """Sequential bottleneck adapter after each layer's feed-forward block.
 
-AdapterHub's ``seq_bn`` (Pfeiffer et al. 2020, MAD-X arXiv 2005.00052): with s the layer's closing
-sum and LN its norm, ``s + up(act(down(LN(s))))``; stacking a task adapter repeats this on the new s.
+AdapterHub's ``seq_bn`` (Pfeiffer et al. 2020, MAD-X arXiv 2005.00052): with s the closing sum of a
+layer and LN its norm, ``s + up(relu(down(LN(s))))``; a task adapter repeats this on the new s.
 """
 
 import json
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from langmod.architectures import Architecture, EncoderArchitecture
 from langmod.errors import BrokenModule, ModuleMismatch
 from langmod.methods.method import Method, MethodConfig
-from langmod.specs import BankSpec, Role
+from langmod.specs import Axis, BankSpec, Role
 
 if TYPE_CHECKING:
     from langmod.slotted import SlottedBase
@@ -45,7 +45,7 @@ class Bottleneck(Method):
         found = []
         for stack in architecture.stacks():
             rank = self.rank_axis(role, stack.name)
-            shapes = ((width, rank), (rank,), (rank, width), (width,))
+            shapes: tuple[tuple[Axis, ...], ...] = ((width, rank), (rank,), (rank, width), (width,))
             found += [
                 BankSpec(
                     name=f"{role}.{self.name}.{stack.name}.{part}",
@@ -82,7 +82,7 @@ class Bottleneck(Method):
         """BERT's initialisation downwards, zeros upwards: training starts at the base itself."""
         width = architecture.width
         rank = max(1, int(width / BottleneckConfig.model_validate(config).reduction_factor))
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for stack in architecture.stacks():
             depth, prefix = stack.depth, f"{self.name}.{stack.name}."
             down = torch.empty(depth, width, rank).normal_(std=0.02, generator=generator)

@@ -67,9 +67,7 @@ class Lora(Method):
                 prefix = f"{role}.{self.name}.{stack.name}.{path}."
                 base.on_linear(stack.name, path, self._change(base, prefix))
 
-    def _change(
-        self, base: "SlottedBase", prefix: str
-    ) -> Callable[[Tensor, Tensor, int], Tensor]:
+    def _change(self, base: "SlottedBase", prefix: str) -> Callable[[Tensor, Tensor, int], Tensor]:
         def change(inputs: Tensor, output: Tensor, layer: int) -> Tensor:
             found = base.tensors((f"{prefix}a", f"{prefix}b"), layer)
             if found is None:

@@ -126,5 +126,7 @@ def test_gradients_reach_a_module_and_nothing_else():
     slotted = SlottedBase(base)
     with slotted.using(FixedSource(named("task", tensors))):
         slotted.model(**inputs_of(base)).logits.sum().backward()
-    assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in tensors.values())
+    assert all(
+        tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in tensors.values()
+    )
     assert all(parameter.grad is None for parameter in base.model.parameters())

@@ -1,0 +1,74 @@
+"""`python -m export <command>`: the map of the export stage."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langmod.errors import LangmodError
+from langmod.specs import Precision, Role
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+Base = Annotated[Path, typer.Argument(help="Folder of the base, described by base.json.")]
+Tags = Annotated[list[str] | None, typer.Option(help="Repeat for several.")]
+
+
+@app.command()
+def describe(
+    base: str, name: str, licence: str, language: Annotated[list[str], typer.Option()]
+) -> None:
+    """Write base.json for a checkpoint; `--language mn` or, with its token, `mn=khk_Cyrl`."""
+    from langmod.bases import describe_base, resolve_base
+
+    pairs = dict(each.split("=", 1) for each in language if "=" in each)
+    print(describe_base(resolve_base(base), name, pairs or language, licence).digest)
+
+
+@app.command()
+def graph(base: Base, precision: Annotated[list[Precision], typer.Option()]) -> None:
+    """Export every graph of a base, check it against torch, write graph.json."""
+    from export.graph import export_graphs
+
+    for each in precision:
+        for parity in export_graphs(base, each).parity:
+            print(f"{each} {parity.graph}: {parity.max_difference:.2e} of {parity.tolerance:.0e}")
+
+
+@app.command()
+def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign checkpoint does not tell)
+    base: Base,
+    source: Annotated[list[Path], typer.Option("--from", help="A run, PEFT or AdapterHub folder.")],
+    name: str | None = None,
+    role: Role = "language",
+    language: Tags = None,
+    direction: Annotated[str | None, typer.Option(help="Translator: source-target.")] = None,
+    licence: str = "unknown",
+    priority: int = 0,
+) -> None:
+    """Check checkpoints against the base and its graphs, and publish them."""
+    from export.module import ModuleDescription, export_module
+
+    described = None
+    if name is not None:
+        ends = direction.split("-", 1) if direction else (None, None)
+        described = ModuleDescription(
+            name=name, role=role, languages=tuple(language or ()), source=ends[0], target=ends[1],
+            licence=licence,
+        )  # fmt: skip
+    for each in source:
+        done = export_module(each, base, described, priority)
+        print(f"{done.name}@{done.digest} differs from torch by {done.max_difference:.2e}")
+
+
+def main() -> None:
+    """Runs a command; what goes wrong on purpose is one line on stderr and exit code 1."""
+    try:
+        app()
+    except LangmodError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""``export module``: a trained checkpoint to a published module, checked on the graphs it will run.
+
+The same command takes runs of ``training module`` and folders that PEFT or AdapterHub wrote.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime as ort
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from export.encoder_graphs import encoder_graphs
+from export.graph import export_graphs
+from export.graphs import Feed, Sizes, SlottedGraph
+from export.parity import ParityError, run
+from export.translator_graphs import translator_graphs
+from langmod.architectures import load_base
+from langmod.bases import load_spec
+from langmod.config import Frozen
+from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.languages import canonical
+from langmod.methods import METHODS
+from langmod.slotted import SlottedBase, banks_of, stack_banks
+from langmod.specs import (
+    FP32_TOLERANCE,
+    ROLES,
+    BankSpec,
+    BaseSpec,
+    Metric,
+    ModuleManifest,
+    Role,
+)
+from langmod.store import ModuleStore
+
+
+class ModuleDescription(Frozen):
+    """What a checkpoint does not say of itself; a run of ours says all of it in ``run.json``."""
+
+    name: str
+    role: Role = "language"
+    languages: tuple[str, ...] = ()
+    source: str | None = None
+    target: str | None = None
+    task: str | None = None
+    kind: str | None = None
+    labels: tuple[str, ...] = ()
+    pooling: str = "first"
+    licence: str = "unknown"
+    data: str = "unknown"
+    priority: int = 0
+    metrics: tuple[Metric, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read for a base: tensors as banks take them."""
+
+    description: ModuleDescription
+    method: str
+    config: dict[str, object]
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a module went, and how near its graphs are to torch."""
+
+    name: str
+    digest: str
+    max_difference: float
+
+
+def export_module(
+    source: Path, base: Path, description: ModuleDescription | None = None, priority: int = 0
+) -> Published:
+    """Publishes a checkpoint to ``<base>/modules``.
+
+    Raises:
+        ModuleMismatch: it does not fit the base; every fault is listed.
+        BrokenModule: files are missing or damaged.
+        ParityError: a graph answers unlike torch with it; nothing is published.
+    """
+    spec = load_spec(base)
+    slotted = SlottedBase(load_base(base, attention="eager")).eval().requires_grad_(False)
+    checkpoint = read_checkpoint(source, slotted, spec, description)
+    manifest = _manifest(checkpoint, spec, priority)
+    banks = banks_of(slotted.architecture)
+    faults = _shaped(manifest, checkpoint.tensors).faults(spec, banks)
+    if faults:
+        raise ModuleMismatch(manifest.name, faults)
+    difference = check_module(slotted, base, manifest.role, checkpoint.tensors)
+    tensors = {name: tensor.float().numpy() for name, tensor in checkpoint.tensors.items()}
+    digest = ModuleStore(base / "modules").publish(manifest, tensors)
+    return Published(manifest.name, digest, difference)
+
+
+def read_checkpoint(
+    source: Path, slotted: SlottedBase, spec: BaseSpec, description: ModuleDescription | None
+) -> Checkpoint:
+    """A run of ours, or a plain PEFT or AdapterHub folder with a description.
+
+    Raises:
+        ConfigError: a plain folder without a description.
+        BrokenModule: neither kind of checkpoint.
+        ModuleMismatch: made for another base.
+    """
+    run_file = source / "run.json"
+    if run_file.is_file():
+        return _own_run(source, slotted, spec)
+    if description is None:
+        raise ConfigError(f"{source} has no run.json: say --name and --language (or --task)")
+    method = _known_method(source)
+    config, tensors = METHODS[method].read(source, slotted.architecture)
+    return Checkpoint(description, method, config.model_dump(mode="json"), tensors)
+
+
+def _own_run(source: Path, slotted: SlottedBase, spec: BaseSpec) -> Checkpoint:
+    try:
+        run = json.loads((source / "run.json").read_text(encoding="utf-8"))
+        if run["train"] != "module":
+            raise ConfigError(f"{source} is a baseline (train: {run['train']}), not a module")
+        if run["base_digest"] != spec.digest:
+            raise ModuleMismatch(
+                run["name"], [f"trained on {run['base']} {run['base_digest'][:12]}, "
+                              f"this is {spec.name} {spec.digest[:12]}"]
+            )  # fmt: skip
+        fields = {key: run[key] for key in ModuleDescription.model_fields if key in run}
+        description = ModuleDescription.model_validate(fields)
+        method = METHODS[run["method"]]
+    except (ValueError, KeyError) as error:
+        raise BrokenModule(f"{source}/run.json is no run of ours: {error!r}") from error
+    config, tensors = method.read(source / run["name"], slotted.architecture)
+    head = source / "head.safetensors"
+    if head.is_file():
+        tensors |= load_file(head)
+    description = description.model_copy(update={"metrics": _metrics(source)})
+    return Checkpoint(description, run["method"], config.model_dump(mode="json"), tensors)
+
+
+def _metrics(source: Path) -> tuple[Metric, ...]:
+    scores = source / "scores.json"
+    if not scores.is_file():
+        return ()
+    rows = json.loads(scores.read_text(encoding="utf-8"))["metrics"]
+    return tuple(Metric.model_validate(row) for row in rows if row["split"] == "dev")
+
+
+def _known_method(source: Path) -> str:
+    """Which method's format a plain folder is in."""
+    path = source / "adapter_config.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BrokenModule(f"{source} is neither a PEFT nor an AdapterHub folder") from error
+    kind = described.get("peft_type", "").lower()
+    if kind in METHODS:
+        return str(kind)
+    if "config" in described:
+        return "bottleneck"
+    raise BrokenModule(f"{path} is of peft_type {kind!r}; known: {', '.join(METHODS)}")
+
+
+def _manifest(checkpoint: Checkpoint, spec: BaseSpec, priority: int) -> ModuleManifest:
+    about = checkpoint.description
+    fields = about.model_dump()
+    fields["languages"] = [tag if tag == "*" else canonical(tag) for tag in about.languages]
+    return ModuleManifest.model_validate(
+        fields
+        | {
+            "priority": priority or about.priority,
+            "method": checkpoint.method,
+            "config": checkpoint.config,
+            "base": spec.name,
+            "base_digest": spec.digest,
+            "tokenizer_digest": spec.tokenizer_digest,
+            "tensors": (),
+            "sha256": "",
+        }
+    )
+
+
+def _shaped(manifest: ModuleManifest, tensors: dict[str, Tensor]) -> ModuleManifest:
+    described = [
+        {"name": name, "dtype": "float32", "shape": tuple(tensor.shape)}
+        for name, tensor in tensors.items()
+    ]
+    return ModuleManifest.model_validate(manifest.model_dump() | {"tensors": described})
+
+
+def check_module(slotted: SlottedBase, base: Path, role: Role, tensors: dict[str, Tensor]) -> float:
+    """Largest difference between torch and the fp32 graphs with the module in slot 1.
+
+    Raises:
+        ParityError: it is above the tolerance.
+    """
+    folder = base / "onnx" / "fp32"
+    if not (folder / "graph.json").is_file():
+        export_graphs(base, "fp32")
+    encoder = slotted.architecture.kind == "encoder"
+    graphs = encoder_graphs(slotted) if encoder else translator_graphs(slotted)
+    worst = 0.0
+    for graph in graphs:
+        feed = module_feed(graph, role, tensors)
+        if "slots" not in feed:
+            continue
+        session = ort.InferenceSession(
+            str(folder / f"{graph.name}.onnx"), providers=["CPUExecutionProvider"]
+        )
+        with torch.no_grad():
+            expected = graph(feed)
+        found = run(session, feed)
+        for name, reference in expected.items():
+            if reference.is_floating_point() and reference.numel():
+                difference = float((reference - torch.from_numpy(found[name])).abs().max())
+                worst = max(worst, difference)
+    if not worst <= FP32_TOLERANCE:
+        raise ParityError(f"the graphs differ from torch by {worst:.2e} with this module")
+    return worst
+
+
+def module_feed(graph: SlottedGraph, role: Role, tensors: dict[str, Tensor]) -> Feed:
+    """An example feed whose first row is the bare base and whose other rows run the module."""
+    feed = graph.example(Sizes(slots=2))
+    if "slots" in feed:
+        feed["slots"][1:] = 0
+        feed["slots"][1:, ROLES.index(role)] = 1
+    filled = stack_banks(graph.banks, [(role, tensors)])
+    return feed | {bank.name: filled.get(bank.name, _empty(bank)) for bank in graph.banks}
+
+
+def _empty(bank: BankSpec) -> Tensor:
+    slots = f"S.{bank.role}"
+    return torch.zeros(
+        [2 if axis == slots else 0 if isinstance(axis, str) else axis for axis in bank.shape]
+    )
