@@ -14,7 +14,7 @@ from langmod.errors import BadRequest, LangmodError, Unavailable
 from langmod.langid import LanguageIdentifier
 from langmod.specs import Role
 from langmod.store import ModuleStore
-from langmod.tasks import Text
+from langmod.tasks import DIGITS, Text
 from service import metrics
 from service.bank import Bank, Pinned, Stack
 from service.scheduler import Scheduler
@@ -135,7 +135,8 @@ class Engine(ABC, Generic[Row]):
         if self._identifier is None:
             raise BadRequest("language: name it; no language identifier is installed here")
         plain = [text if isinstance(text, str) else " ".join(text) for text in texts]
-        return [Spoken(tag, probability) for tag, probability in self._identifier.predict(plain)]
+        detected = self._identifier.predict(plain)
+        return [Spoken(tag, round(probability, DIGITS)) for tag, probability in detected]
 
     def close(self) -> None:
         """Ends the queue's worker."""

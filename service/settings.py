@@ -22,7 +22,7 @@ class Settings(BaseSettings):
         env_prefix="LANGMOD_", frozen=True, use_attribute_docstrings=True
     )
 
-    models: Path = Path("models")
+    models: Path = Path(__file__).resolve().parents[1] / "models"
     """Folder of bases: each with its tokenizer, ``onnx/<precision>`` and ``modules``."""
     encoder: str | None = None
     """Base that serves fill_mask, classify, tag and embed; else the only encoder found."""

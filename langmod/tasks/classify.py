@@ -59,6 +59,7 @@ class Classify(HeadTask):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Accuracy and macro-F1 of labels."""
+        # Not installed where models only serve.
         from sklearn.metrics import accuracy_score, f1_score
 
         return {

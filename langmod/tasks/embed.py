@@ -27,4 +27,4 @@ class Embed(Task):
 
 def unit(vector: FloatArray) -> FloatArray:
     """A vector scaled to length 1; zero stays zero."""
-    return vector / max(float(np.linalg.norm(vector)), np.finfo(np.float32).tiny)
+    return vector / (float(np.linalg.norm(vector)) or 1.0)

@@ -82,6 +82,7 @@ class Tag(HeadTask):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Precision, recall and F1 of whole spans; both sides are lists of spans for each text."""
+        # Not installed where models only serve.
         from seqeval.metrics import f1_score, precision_score, recall_score
 
         guesses, truths = [], []
