@@ -1,4 +1,4 @@
-"""Who may import whom, proved from the source: the stages, and the service without model libraries."""
+"""Who may import whom, proved from the source; the service lives without model libraries."""
 
 import ast
 import subprocess
@@ -158,7 +158,8 @@ def test_importing_the_service_loads_no_model_library():
         f"loaded = sorted({HEAVY!r} & set(sys.modules))\n"
         "sys.exit(f'loaded: {loaded}' if loaded else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,0 +1,59 @@
+"""`python -m benchmarks <command>`: measures experiments and writes their tables."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from langmod.errors import LangmodError
+
+if TYPE_CHECKING:
+    from benchmarks.systems import Way
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+Yaml = Annotated[Path, typer.Argument(help="The experiment.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value", show_default=False)]
+
+
+@app.command()
+def load(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Ask the service over HTTP, started for this."""
+    _run(yaml, overrides, "load")
+
+
+@app.command()
+def engine(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Ask the engines in this process."""
+    _run(yaml, overrides, "engine")
+
+
+@app.command()
+def table(readme: Path = Path("README.md")) -> None:
+    """Write the tables of all results into the README."""
+    from benchmarks.tables import write_tables
+
+    print(f"{write_tables(readme)} tables written to {readme}")
+
+
+def _run(yaml: Path, overrides: list[str] | None, way: "Way") -> None:
+    from benchmarks.experiment import Experiment
+    from benchmarks.measure import measure
+    from benchmarks.tables import RESULTS, table
+
+    result = measure(Experiment.load(yaml, overrides or ()), way)
+    result.save(RESULTS / way / f"{result.experiment.name}.json")
+    print(table(result))
+
+
+def main() -> None:
+    """Runs a command; what goes wrong on purpose is one line on stderr and exit code 1."""
+    try:
+        app()
+    except LangmodError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

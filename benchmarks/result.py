@@ -1,0 +1,162 @@
+"""What an experiment found, and all that is needed to judge or repeat it: one JSON file."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Literal, Self
+
+from pydantic import ValidationError
+
+from benchmarks.experiment import Arm, Experiment
+from benchmarks.systems import Way
+from langmod.config import Frozen, describe, write_atomic
+from langmod.digests import SHORT
+from langmod.errors import ConfigError
+from langmod.specs import GraphSpec, Precision
+
+LIBRARIES = ("langmod", "bentoml", "httpx", "numpy", "onnxruntime-gpu", "tokenizers")
+Figure = Literal["texts_per_second", "p50", "p95", "p99"]
+
+
+class Run(Frozen):
+    """One repetition."""
+
+    texts_per_second: float
+    p50: float
+    """Milliseconds from sending a request to its answer; as p95 and p99."""
+    p95: float
+    p99: float
+
+
+class Point(Frozen):
+    """One arm at one concurrency."""
+
+    arm: Arm
+    concurrency: int
+    runs: tuple[Run, ...]
+    different: int
+    """Requests, of all repetitions, that were answered otherwise than each is alone."""
+
+    def median(self, figure: Figure) -> float:
+        """Of the repetitions."""
+        return median(getattr(run, figure) for run in self.runs)
+
+    def spread(self, figure: Figure) -> tuple[float, float]:
+        """Lowest and highest of the repetitions."""
+        values = [getattr(run, figure) for run in self.runs]
+        return min(values), max(values)
+
+
+class Machine(Frozen):
+    """Where it was measured."""
+
+    processor: str
+    cores: int
+    """That this process may use."""
+    memory_gib: float
+    system: str
+    python: str
+    load_average: float
+    """Of the last minute, when the experiment began: what else the machine was doing."""
+
+    @classmethod
+    def here(cls) -> Self:
+        """This one, now."""
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return cls(
+            processor=_processor(),
+            cores=len(os.sched_getaffinity(0)),
+            memory_gib=round(pages / 2**30, 1),
+            system=f"{platform.system()} {platform.machine()}",
+            python=platform.python_version(),
+            load_average=round(os.getloadavg()[0], 2),
+        )
+
+
+class Result(Frozen):
+    """An experiment with its points and their circumstances."""
+
+    way: Way
+    experiment: Experiment
+    machine: Machine
+    versions: dict[str, str]
+    commit: str
+    bases: tuple[str, ...]
+    """``name@digest`` of every base in the models folder."""
+    modules: tuple[str, ...]
+    """``name@digest`` of every module that served a request."""
+    points: tuple[Point, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a result.
+
+        Raises:
+            ConfigError: it is not one; measure it again.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {describe(error)}; remove it to measure again") from error
+
+    def save(self, path: Path) -> None:
+        """Writes it in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, self.model_dump_json(indent=2) + "\n")
+
+    def point(self, arm: Arm, concurrency: int) -> Point | None:
+        """The point of an arm, None where it was not measured."""
+        asked = (arm, concurrency)
+        return next((p for p in self.points if (p.arm, p.concurrency) == asked), None)
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries whose speed is measured here."""
+    return {library: version(library) for library in LIBRARIES}
+
+
+def graph_specs(models: Path, precision: Precision) -> list[GraphSpec]:
+    """Of every base in a models folder.
+
+    Raises:
+        ConfigError: there is none in this precision.
+    """
+    found = [
+        GraphSpec.load(path.parent)
+        for path in sorted(models.glob(f"*/onnx/{precision}/graph.json"))
+    ]
+    if not found:
+        raise ConfigError(f"{models} holds no base with {precision} graphs")
+    return found
+
+
+def base_keys(specs: Iterable[GraphSpec]) -> tuple[str, ...]:
+    """``name@digest`` of bases."""
+    return tuple(f"{spec.base.name}@{spec.base.digest[:SHORT]}" for spec in specs)
+
+
+def commit() -> str:
+    """Of the source, with ``+`` where files differ from it."""
+    try:
+        found = _git("rev-parse", "HEAD")
+        return found[:SHORT] + ("+" if _git("status", "--porcelain", "--", "*.py") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

@@ -1,0 +1,130 @@
+"""Who can be asked: the service over HTTP, and its engines in this process.
+
+A further system (a peer) is one more context manager that yields something with ``ask``.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import httpx
+
+from benchmarks.experiment import Experiment
+from benchmarks.running_service import running_service
+from benchmarks.workload import Request
+from langmod.errors import LangmodError
+from service.engines import Engines
+from service.schemas import (
+    ClassifyRequest,
+    EmbedRequest,
+    FillMaskRequest,
+    TagRequest,
+    TranslateRequest,
+)
+from service.settings import Settings
+
+Way = Literal["load", "engine"]
+Json = dict[str, Any]
+ASKED: dict[str, Callable[[Json], Any]] = {
+    "fill_mask": FillMaskRequest.model_validate,
+    "classify": ClassifyRequest.model_validate,
+    "tag": TagRequest.model_validate,
+    "embed": EmbedRequest.model_validate,
+}
+
+
+class System(Protocol):
+    """Answers requests."""
+
+    async def ask(self, request: Request) -> list[Json]:
+        """One answer a text.
+
+        Raises:
+            LangmodError: a text that was not answered; an experiment asks for nothing that fails.
+        """
+        ...
+
+
+class HttpSystem:
+    """The service, over HTTP."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def ask(self, request: Request) -> list[Json]:
+        """Posts it."""
+        response = await self._client.post(f"/{request.endpoint}", json=request.body)
+        answer = response.json()
+        faults = [each["error"] for each in answer.get("results", [answer]) if "error" in each]
+        if faults:
+            raise LangmodError(f"request {request.number} of {request.endpoint}: {faults[0]}")
+        return list(answer["results"])
+
+
+class EngineSystem:
+    """The engines, in this process and on its event loop."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+
+    async def ask(self, request: Request) -> list[Json]:
+        """Asks the engine that serves the endpoint."""
+        if request.endpoint == "translate":
+            wanted = TranslateRequest.model_validate(request.body)
+            outcomes = await self._engines.translator.translate(wanted)
+        else:
+            wanted = ASKED[request.endpoint](request.body)
+            outcomes = await self._engines.encoder.ask(request.endpoint, wanted)
+        answers = []
+        for outcome in outcomes:
+            if isinstance(outcome, LangmodError):
+                raise outcome
+            answers.append(outcome)
+        return answers
+
+
+@asynccontextmanager
+async def over_http(experiment: Experiment, models: Path) -> AsyncIterator[System]:
+    """The service, started for this."""
+    settings = {
+        "LANGMOD_MODELS": str(models.resolve()),
+        "LANGMOD_PRECISION": experiment.precision,
+        "LANGMOD_THREADS": str(experiment.threads),
+    }
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    with running_service(settings) as address:
+        async with httpx.AsyncClient(base_url=address, limits=limits, timeout=300) as client:
+            yield HttpSystem(client)
+
+
+@asynccontextmanager
+async def in_process(experiment: Experiment, models: Path) -> AsyncIterator[System]:
+    """The engines, opened for this."""
+    settings = Settings(models=models, precision=experiment.precision, threads=experiment.threads)
+    engines = Engines(settings)
+    try:
+        yield EngineSystem(engines)
+    finally:
+        engines.close()
+
+
+WAYS: dict[Way, Callable[[Experiment, Path], AbstractAsyncContextManager[System]]] = {
+    "load": over_http,
+    "engine": in_process,
+}
+
+
+@contextmanager
+def without_modules(models: Path) -> Iterator[Path]:
+    """A folder with the same bases and no module: what a bare base is served from."""
+    with tempfile.TemporaryDirectory() as name:
+        bare = Path(name)
+        for base in models.resolve().iterdir():
+            if base.is_dir():
+                (bare / base.name).mkdir()
+                for part in base.iterdir():
+                    if part.name != "modules":
+                        (bare / base.name / part.name).symlink_to(part)
+        yield bare

@@ -1,0 +1,81 @@
+"""The requests of an experiment, and the order in which an arm sends them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import JsonValue
+
+from benchmarks.experiment import Arm, Endpoint, Experiment, Work
+from langmod.errors import ConfigError
+
+SENTENCES = Path(__file__).with_name("sentences.yaml")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request and its place in the experiment."""
+
+    number: int
+    endpoint: Endpoint
+    body: dict[str, JsonValue]
+    group: str
+    """Its language, or direction: what ``by_language`` keeps apart."""
+
+
+def requests_of(experiment: Experiment, mask_token: str) -> list[Request]:
+    """Every request, the same ones whenever this is called.
+
+    Raises:
+        ConfigError: a language without sentences.
+    """
+    sentences = yaml.safe_load(SENTENCES.read_text(encoding="utf-8"))
+    made: list[Request] = []
+    for work in experiment.work:
+        for language in work.languages:
+            if language not in sentences:
+                raise ConfigError(f"{language}: {SENTENCES.name} has {', '.join(sentences)}")
+            for number in range(experiment.requests):
+                first = number * experiment.texts
+                texts = [
+                    text_of(sentences[language], place, mask_token if _masks(work) else None)
+                    for place in range(first, first + experiment.texts)
+                ]
+                made.append(_request(len(made), work, language, texts))
+    return made
+
+
+def text_of(sentences: Sequence[str], place: int, mask_token: str | None) -> str:
+    """A sentence, every second time around with another one behind it; one word masked if asked."""
+    around, at = divmod(place, len(sentences))
+    text = sentences[at]
+    if around % 2:
+        text = f"{text} {sentences[(at + around) % len(sentences)]}"
+    if mask_token is None:
+        return text
+    words = text.split()
+    words[place % len(words)] = mask_token
+    return " ".join(words)
+
+
+def phases_of(requests: Sequence[Request], arm: Arm, seed: int) -> list[list[Request]]:
+    """Requests that may be under way together, phase after phase."""
+    shuffled = list(requests)
+    random.Random(seed).shuffle(shuffled)
+    if arm != "by_language":
+        return [shuffled]
+    groups = sorted({request.group for request in requests})
+    return [[request for request in shuffled if request.group == group] for group in groups]
+
+
+def _masks(work: Work) -> bool:
+    return work.endpoint == "fill_mask"
+
+
+def _request(number: int, work: Work, language: str, texts: list[str]) -> Request:
+    spoken = "source" if work.endpoint == "translate" else "language"
+    body: dict[str, JsonValue] = {**work.body, "texts": list(texts), spoken: language}
+    group = f"{language}-{work.body['target']}" if "target" in work.body else language
+    return Request(number, work.endpoint, body, group)

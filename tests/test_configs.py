@@ -1,0 +1,40 @@
+"""Every shipped yaml loads against its command's settings."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = {
+    "base": "training.base:BaseConfig",
+    "corpus": "training.corpus:CorpusConfig",
+    "langid": "training.langid:LangidConfig",
+    "tokenizer": "training.tokenizer:TokenizerConfig",
+}
+"""By what a file name opens with; all other files are modules."""
+MODULE = "training.module:ModuleConfig"
+RUNS = sorted((ROOT / "training" / "configs").rglob("*.yaml"))
+EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").glob("*.yaml"))
+
+
+def settings_of(yaml):
+    module, _, name = COMMANDS.get(yaml.stem.partition("-")[0], MODULE).partition(":")
+    return getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize("yaml", RUNS, ids=lambda path: path.stem)
+def test_every_run_loads(yaml):
+    assert settings_of(yaml).load(yaml)
+
+
+@pytest.mark.parametrize("yaml", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_loads_under_its_own_name(yaml):
+    from benchmarks.experiment import Experiment
+
+    assert Experiment.load(yaml).name == yaml.stem
+
+
+def test_there_are_runs_and_experiments():
+    assert {path.stem.partition("-")[0] for path in RUNS} > COMMANDS.keys()
+    assert EXPERIMENTS
