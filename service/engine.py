@@ -123,8 +123,10 @@ class Engine(ABC, Generic[Row]):
         self._count(endpoint, prepared, outcomes)
         return outcomes
 
-    def speak(self, texts: Sequence[Text], language: str | None) -> list[Spoken]:
-        """The language of each text: the one given, or each its own.
+    def speak(
+        self, texts: Sequence[Text], language: str | None, field: str = "language"
+    ) -> list[Spoken]:
+        """The language of each text: the one given in a field of the request, or each its own.
 
         Raises:
             BadRequest: none was given and there is nothing to detect it with.
@@ -133,7 +135,7 @@ class Engine(ABC, Generic[Row]):
         if language is not None:
             return [Spoken(self.resolver.tag(language))] * len(texts)
         if self._identifier is None:
-            raise BadRequest("language: name it; no language identifier is installed here")
+            raise BadRequest(f"{field}: name it; no language identifier is installed here")
         plain = [text if isinstance(text, str) else " ".join(text) for text in texts]
         detected = self._identifier.predict(plain)
         return [Spoken(tag, round(probability, DIGITS)) for tag, probability in detected]

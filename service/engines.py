@@ -2,16 +2,13 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from langmod.errors import ConfigError, LangmodError, Unavailable
 from langmod.langid import LanguageIdentifier
 from langmod.specs import GraphSpec, Kind
 from service.encoder import EncoderEngine
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from service.translator import TranslatorEngine
+from service.translator import TranslatorEngine
 
 logger = logging.getLogger("langmod.engines")
 IDENTIFIER = "langid"
@@ -32,11 +29,9 @@ class Engines:
         identifier = _identifier(settings.models / IDENTIFIER)
         encoder, translator = (find_base(settings, kind) for kind in KINDS)
         self._encoder = EncoderEngine(encoder, settings, identifier) if encoder else None
-        self._translator = None
-        if translator:
-            from service.translator import TranslatorEngine
-
-            self._translator = TranslatorEngine(translator, settings, identifier)
+        self._translator = (
+            TranslatorEngine(translator, settings, identifier) if translator else None
+        )
 
     @property
     def encoder(self) -> EncoderEngine:
@@ -50,7 +45,7 @@ class Engines:
         return self._encoder
 
     @property
-    def translator(self) -> "TranslatorEngine":
+    def translator(self) -> TranslatorEngine:
         """Serves translate and back_translate.
 
         Raises:

@@ -12,7 +12,6 @@ from langmod.errors import BadRequest, LangmodError
 LISTED_FAULTS = 8
 """Faults of one request that are spelt out."""
 TopK = Annotated[int, Field(ge=1, le=100)]
-Beams = Annotated[int, Field(ge=1, le=8)]
 
 
 class Request(IODescriptor):
@@ -74,48 +73,6 @@ class TagRequest(TextsRequest):
 
 class EmbedRequest(TextsRequest):
     """Texts to be turned into vectors."""
-
-
-class TranslateRequest(Request):
-    """Texts to be translated."""
-
-    texts: list[str] = Field(min_length=1)
-    """One text or more; each is answered in its place."""
-    source: str | None = None
-    """Language of all texts; left out, each text's is detected."""
-    target: str
-    """Language to translate into."""
-    beams: Beams = 1
-    """1 is greedy search."""
-    n_best: Beams = 1
-    """Translations of each text, at most as many as beams."""
-    max_length: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of a translation at most; left out, as many as its source calls for."""
-
-
-class BackTranslateRequest(Request):
-    """Texts to be made training data of: translated into a pivot language and back."""
-
-    texts: list[str] = Field(min_length=1)
-    """One text or more; each is answered in its place."""
-    language: str | None = None
-    """Of all texts; left out, each text's is detected."""
-    pivot: str = "en"
-    """Language to translate through."""
-    n: Beams = 1
-    """Pivot translations of each text."""
-    sampling: bool = False
-    """Draw the pivot translations at random instead of taking the likeliest."""
-    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
-    """Of the sampling: below 1 keeps to the likelier words."""
-    beams: Beams = 1
-    """Of the search where nothing is drawn."""
-    seed: int = 0
-    """Of the sampling: the same seed draws the same."""
-    round_trip: bool = True
-    """Translate back and measure chrF against the text; needed to keep or drop."""
-    min_chrf: Annotated[float, Field(ge=0, le=100)] = 30.0
-    """Pairs whose way back scores below this are marked as not to be kept."""
 
 
 class Answer(BaseModel):
@@ -186,46 +143,6 @@ class EmbedAnswer(TextAnswer):
     """A text's vector, of length 1."""
 
     vector: list[float]
-
-
-class Translation(BaseModel):
-    """One translation and how likely its tokens are."""
-
-    text: str
-    score: float
-    """Mean log-probability of its tokens."""
-
-
-class TranslateAnswer(Answer):
-    """The translations of a text, the best first."""
-
-    source: str
-    source_probability: float | None = None
-    """Given where the source language was detected."""
-    target: str
-    translation: str
-    translations: list[Translation]
-
-
-class SyntheticPair(BaseModel):
-    """A text with a machine-made counterpart in the pivot language."""
-
-    pivot_text: str
-    score: float
-    """Mean log-probability of its tokens."""
-    back: str | None = None
-    """The counterpart translated back."""
-    chrf: float | None = None
-    """chrF of the way back against the text, 0 to 100."""
-    keep: bool | None = None
-    """Whether that reaches ``min_chrf``."""
-
-
-class BackTranslateAnswer(TextAnswer):
-    """Pairs made of a text."""
-
-    pivot: str
-    pairs: list[SyntheticPair]
 
 
 class Fault(BaseModel):

@@ -8,8 +8,6 @@ from service.gate import Gate
 from service.listing import listing_app
 from service.schemas import (
     Answers,
-    BackTranslateAnswer,
-    BackTranslateRequest,
     ClassifyAnswer,
     ClassifyRequest,
     EmbedAnswer,
@@ -18,10 +16,14 @@ from service.schemas import (
     FillMaskRequest,
     TagAnswer,
     TagRequest,
+)
+from service.settings import Settings
+from service.translator_schemas import (
+    BackTranslateAnswer,
+    BackTranslateRequest,
     TranslateAnswer,
     TranslateRequest,
 )
-from service.settings import Settings
 
 SETTINGS = Settings()
 

@@ -1,0 +1,256 @@
+"""The engine of a translator base: rows of any direction and search in one batch.
+
+Back-translation is two translations, there and back, and a verdict on what came of them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+
+from langmod.errors import BadRequest, ConfigError, LangmodError, UnknownLanguage
+from langmod.langid import LanguageIdentifier
+from langmod.tasks import DIGITS, Text
+from service.back_translation import PairFilter
+from service.bank import Pinned, Stack
+from service.decoding import Decoder, Sentence
+from service.engine import Engine, Json, Outcome, Prepared, Spoken
+from service.searches import Hypothesis, Sampling, SearchPlan
+from service.settings import Settings
+from service.stacks import Wanted
+from service.translator_schemas import BackTranslateRequest, TranslateRequest
+
+Way = tuple[str, str]
+"""Source and target language."""
+LONGER = 2
+MORE = 10
+"""A translation left to itself has at most LONGER times its source's tokens and MORE."""
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What is asked of one text: from where, to where, searched how."""
+
+    source: Spoken
+    target: str
+    beams: int = 1
+    n_best: int = 1
+    max_length: int | None = None
+    sampling: Sampling | None = None
+
+    @property
+    def way(self) -> Way:
+        """From where to where."""
+        return self.source.tag, self.target
+
+
+@dataclass(frozen=True, eq=False)
+class TranslatorRow:
+    """One text on one leg, ready to run."""
+
+    leg: Leg
+    stack: Stack
+    sentence: Sentence
+
+    @property
+    def language(self) -> str:
+        """Whose turn it takes: each direction's."""
+        return "→".join(self.leg.way)
+
+    @property
+    def length(self) -> int:
+        """Its source tokens."""
+        return len(self.sentence.token_ids)
+
+
+class TranslatorEngine(Engine[TranslatorRow]):
+    """Serves translate and back_translate."""
+
+    def __init__(
+        self, folder: Path, settings: Settings, identifier: LanguageIdentifier | None
+    ) -> None:
+        super().__init__(folder, settings, identifier)
+        if self.base.decoder_start_id is None:
+            raise ConfigError(f"{folder}: no decoder_start_id; describe and export the base again")
+        self._start_id = self.base.decoder_start_id
+        self._decoder = Decoder(self.graphs)
+
+    async def translate(self, request: TranslateRequest) -> list[Outcome]:
+        """Translates texts; a fault of one text stands in its place.
+
+        Raises:
+            BadRequest: options that do not go together, or source and target are one language.
+            UnknownLanguage: the source or target is not served.
+        """
+        legs = await asyncio.to_thread(self._legs, request)
+        return await self._run("translate", request.texts, legs, request.modules)
+
+    async def back_translate(self, request: BackTranslateRequest) -> list[Outcome]:
+        """Makes synthetic pairs of texts; a fault of one text stands in its place.
+
+        Raises:
+            BadRequest: options that do not go together, or text and pivot are of one language.
+            UnknownLanguage: the language or pivot is not served.
+        """
+        legs = await asyncio.to_thread(self._legs_there, request)
+        there = await self._run("back_translate", request.texts, legs, request.modules)
+        drafts = [
+            (leg, each["text"])
+            for leg, outcome in zip(legs, there, strict=True)
+            if not isinstance(outcome, LangmodError)
+            for each in outcome["translations"]
+        ]
+        back: list[Outcome] = []
+        if request.round_trip and drafts:
+            beams = request.beams if request.mode == "beam" else 1
+            home = [Leg(Spoken(leg.target), leg.source.tag, beams) for leg, _ in drafts]
+            texts = [text for _, text in drafts]
+            back = await self._run("back_translate", texts, home, request.modules)
+        return await asyncio.to_thread(self._judged, request, there, back)
+
+    def execute(self, rows: list[TranslatorRow], pinned: Pinned) -> list[list[Hypothesis]]:
+        """The finished hypotheses of each row."""
+        return self._decoder.decode([row.sentence for row in rows], pinned)
+
+    async def _run(
+        self, endpoint: str, texts: Sequence[str], legs: Sequence[Leg], modules: Sequence[str]
+    ) -> list[Outcome]:
+        @cache
+        def stack(way: Way) -> Stack:
+            return self._stack(way, modules)
+
+        def prepare(place: int, text: Text) -> Prepared[TranslatorRow]:
+            leg = legs[place]
+            row = TranslatorRow(leg, stack(leg.way), self._sentence(str(text), leg))
+            return Prepared(row, lambda hypotheses: self._answer(row, hypotheses))
+
+        return await self.answer(endpoint, texts, prepare)
+
+    def _legs(self, request: TranslateRequest) -> list[Leg]:
+        _check_most("n_best", request.n_best, request.beams, "ask for more beams")
+        if request.max_length is not None:
+            limit = self.base.max_tokens
+            _check_most("max_length", request.max_length, limit, f"{self.base.name} writes no more")
+        spoken = self.speak(request.texts, request.source, "source")
+        target = self.resolver.tag(request.target)
+        legs = [
+            Leg(each, target, request.beams, request.n_best, request.max_length) for each in spoken
+        ]
+        self._check_served(target)
+        self._check_modules(request.modules, {leg.way for leg in legs})
+        if request.source is not None:
+            self._stack(legs[0].way, request.modules)
+        return legs
+
+    def _legs_there(self, request: BackTranslateRequest) -> list[Leg]:
+        if request.mode == "greedy":
+            _check_most("n", request.n, 1, "greedy search finds one; ask for mode beam or sample")
+        elif request.mode == "beam":
+            _check_most("n", request.n, request.beams, "ask for more beams or mode sample")
+        spoken = self.speak(request.texts, request.language)
+        pivot = self.resolver.tag(request.pivot)
+        width = {"beam": request.beams, "greedy": 1, "sample": request.n}[request.mode]
+        legs = [
+            Leg(each, pivot, width, request.n, sampling=self._sampling(request, text))
+            for each, text in zip(spoken, request.texts, strict=True)
+        ]
+        ways = {leg.way for leg in legs}
+        self._check_served(pivot)
+        self._check_modules(request.modules, ways | {way[::-1] for way in ways})
+        if request.language is not None:
+            self._stack(legs[0].way, request.modules)
+        return legs
+
+    def _sampling(self, request: BackTranslateRequest, text: str) -> Sampling | None:
+        if request.mode != "sample":
+            return None
+        top_k = min(request.top_k, self.encoder.vocabulary)
+        # Of the text, not its place: the same text draws the same in any company.
+        return Sampling(top_k, request.temperature, (request.seed, crc32(text.encode())))
+
+    def _stack(self, way: Way, modules: Sequence[str]) -> Stack:
+        source, target = way
+        if source == target:
+            raise BadRequest(
+                f"source and target are both {source!r}; name another target, or the source if "
+                "it was detected wrongly",
+                source=source,
+                target=target,
+            )
+        for tag in way:
+            self._check_served(tag)
+        named = tuple(name for name in modules if self._direction(name) in (None, way))
+        return self.resolver.stack(Wanted(source=source, target=target, modules=named))
+
+    def _direction(self, reference: str) -> Way | None:
+        manifest = self.resolver.index.named(reference).manifest
+        source, target = manifest.source, manifest.target
+        return (source, target) if source and target else None
+
+    def _check_served(self, tag: str) -> None:
+        if tag not in self.base.language_tokens:
+            raise UnknownLanguage(tag, sorted(self.base.language_tokens))
+
+    def _check_modules(self, modules: Sequence[str], ways: set[Way]) -> None:
+        for name in modules:
+            way = self._direction(name)
+            if way is not None and way not in ways:
+                asked = ", ".join("→".join(each) for each in sorted(ways))
+                raise BadRequest(f"modules: {name!r} serves {'→'.join(way)}, not {asked}")
+
+    def _sentence(self, text: str, leg: Leg) -> Sentence:
+        encoded = self.encoder.encode_sentence(text, leg.source.tag)
+        usual = min(self.base.max_tokens, LONGER * len(encoded) + MORE)
+        plan = SearchPlan(
+            start_id=self._start_id,
+            target_id=self.base.language_tokens[leg.target],
+            eos_id=self.base.eos_id,
+            max_length=leg.max_length or usual,
+            beams=leg.beams,
+            n_best=leg.n_best,
+            sampling=leg.sampling,
+        )
+        return Sentence(encoded.token_ids, plan)
+
+    def _answer(self, row: TranslatorRow, hypotheses: Sequence[Hypothesis]) -> Json:
+        if not all(np.isfinite(each.score) for each in hypotheses):
+            names = ", ".join(row.stack.keys) or "the base"
+            raise LangmodError(f"{names} gave numbers that are not finite for this text")
+        translations = [
+            {
+                "text": self.encoder.decode(each.token_ids),
+                "score": round(each.score, DIGITS),
+                "tokens": len(each.token_ids),
+            }
+            for each in hypotheses
+        ]
+        return {
+            "source": row.leg.source.tag,
+            "source_probability": row.leg.source.probability,
+            "source_tokens": row.length,
+            "target": row.leg.target,
+            "translation": translations[0]["text"],
+            "translations": translations,
+            "modules": row.stack.keys,
+        }
+
+    def _judged(
+        self, request: BackTranslateRequest, there: Sequence[Outcome], back: Sequence[Outcome]
+    ) -> list[Outcome]:
+        judge, ways_back = PairFilter(request, self._identifier), iter(back)
+        return [
+            outcome
+            if isinstance(outcome, LangmodError)
+            else judge.answer(text, outcome, list(islice(ways_back, request.n)))
+            for text, outcome in zip(request.texts, there, strict=True)
+        ]
+
+
+def _check_most(field: str, got: int, limit: int, advice: str) -> None:
+    if got > limit:
+        raise BadRequest(f"{field}: got {got}, at most {limit}; {advice}", got=got, limit=limit)
