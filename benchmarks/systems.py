@@ -21,9 +21,9 @@ from service.schemas import (
     EmbedRequest,
     FillMaskRequest,
     TagRequest,
-    TranslateRequest,
 )
 from service.settings import Settings
+from service.translator_schemas import TranslateRequest
 
 Way = Literal["load", "engine"]
 Json = dict[str, Any]
