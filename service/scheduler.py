@@ -173,6 +173,7 @@ class Scheduler(Generic[Row, Answer]):
                 if self._closed:
                     return
                 batch = self._lanes.take(self.limits.batch_tokens, self.limits.batch_rows)
+            metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
             live = [each for each in batch if each.future.set_running_or_notify_cancel()]
             if live:
                 self._measure_and_answer(live)
@@ -181,7 +182,6 @@ class Scheduler(Generic[Row, Answer]):
         started = time.monotonic()
         for ticket in tickets:
             metrics.observe(self.name, "queue", ticket.language, started - ticket.arrived)
-        metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
         metrics.BATCH_ROWS.labels(self.name).observe(len(tickets))
         self._answer(tickets)
         taken = max(time.monotonic() - started, 1e-6)
