@@ -14,7 +14,9 @@ COMMANDS = {
 }
 """By what a file name opens with; all other files are modules."""
 MODULE = "training.module:ModuleConfig"
-RUNS = sorted((ROOT / "training" / "configs").rglob("*.yaml"))
+RUNS = sorted(
+    [*(ROOT / "training" / "configs").rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")]
+)
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").glob("*.yaml"))
 
 
@@ -23,7 +25,7 @@ def settings_of(yaml):
     return getattr(import_module(module), name)
 
 
-@pytest.mark.parametrize("yaml", RUNS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("yaml", RUNS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_run_loads(yaml):
     assert settings_of(yaml).load(yaml)
 
