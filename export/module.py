@@ -29,6 +29,7 @@ from langmod.specs import (
     ROLES,
     BankSpec,
     BaseSpec,
+    GraphSpec,
     Metric,
     ModuleManifest,
     Role,
@@ -196,9 +197,7 @@ def check_module(slotted: SlottedBase, base: Path, role: Role, tensors: dict[str
     Raises:
         ParityError: it is above the tolerance.
     """
-    folder = base / "onnx" / "fp32"
-    if not (folder / "graph.json").is_file():
-        export_graphs(base, "fp32")
+    folder = fp32_graphs(slotted, base)
     encoder = slotted.architecture.kind == "encoder"
     graphs = encoder_graphs(slotted) if encoder else translator_graphs(slotted)
     worst = 0.0
@@ -219,6 +218,18 @@ def check_module(slotted: SlottedBase, base: Path, role: Role, tensors: dict[str
     if not worst <= FP32_TOLERANCE:
         raise ParityError(f"the graphs differ from torch by {worst:.2e} with this module")
     return worst
+
+
+def fp32_graphs(slotted: SlottedBase, base: Path) -> Path:
+    """The folder of the base's fp32 graphs, exported anew when absent or of other methods."""
+    folder = base / "onnx" / "fp32"
+    try:
+        current = GraphSpec.load(folder).banks == banks_of(slotted.architecture)
+    except ConfigError:
+        current = False
+    if not current:
+        export_graphs(base, "fp32")
+    return folder
 
 
 def module_feed(graph: SlottedGraph, role: Role, tensors: dict[str, Tensor]) -> Feed:

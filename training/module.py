@@ -24,8 +24,8 @@ from langmod.methods import METHODS
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import BaseSpec, Role
 from training.corpus import corpus_digest
+from training.over_base import OverBase
 from training.task_data import TaskSettings
-from training.task_model import parameters_of, tensors_of
 from training.trainer import Optimisation, SparseTrainer, arguments, fit
 
 RUN_FILE = "run.json"
@@ -113,17 +113,12 @@ class ModuleRun(Frozen):
     final_loss: float
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(OverBase):
     """A base whose language module learns; the forward is Hugging Face's own."""
-
-    def __init__(self, slotted: SlottedBase, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.slotted = slotted
-        self.tensors = parameters_of(tensors)
 
     def forward(self, **features: Tensor) -> object:
         """The Hugging Face output, logits through the language module."""
-        named = {f"language.{name}": tensor for name, tensor in tensors_of(self.tensors).items()}
+        named = {f"language.{name}": tensor for name, tensor in self.tensors().items()}
         with self.slotted.using(FixedSource(named)):
             return self.slotted.model(**features)
 
@@ -141,7 +136,6 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     folder = resolve_base(config.base)
     spec = load_spec(folder)
     slotted = SlottedBase(load_base(folder))
-    slotted.requires_grad_(config.train == "base")
     generator = torch.Generator().manual_seed(config.optimisation.seed)
     method = METHODS[config.method]
     settings = method.Config.model_validate(config.method_config)
@@ -150,12 +144,12 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     )
     if config.task is not None:
         return train_task(config, slotted, spec, tensors)
-    model = LanguageModel(slotted, tensors)
+    model = LanguageModel(slotted, tensors, learns=config.train == "base")
     trainer = language_trainer(config, model, folder)
     run = describe_run(config, spec, model, fit(trainer)).model_copy(
         update=_language_fields(config)
     )
-    save_run(config, run, slotted, tensors_of(model.tensors))
+    save_run(config, run, slotted, model.tensors())
     return run
 
 
@@ -175,7 +169,7 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
         model,
         model.slotted.architecture.vocabulary_head(),
         settings.label_smoothing,
-        args=arguments(config.out / "checkpoints", settings),
+        args=arguments(config.out / "checkpoints", settings, saves=config.train != "base"),
         train_dataset=data,
         data_collator=collator,
     )

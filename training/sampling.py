@@ -15,7 +15,7 @@ def draws_per_language(
     repeated more than ``epoch_cap`` times (UniMax, Chung et al. 2023); what the cap takes away goes
     to the others, so fewer than ``total`` come out only when every language is at its cap.
     """
-    capped = {language: int(size * epoch_cap) for language, size in sizes.items()}
+    capped = {language: int(min(total, size * epoch_cap)) for language, size in sizes.items()}
     drawn: dict[str, int] = {}
     open_languages = {language for language, size in sizes.items() if size}
     left = total

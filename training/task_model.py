@@ -8,23 +8,18 @@ from torch.nn import functional
 from transformers import Trainer
 
 from langmod.architectures import EncoderArchitecture
-from langmod.slotted import BankSource, FixedSource, RoleSources, SlottedBase, stack_banks
-from langmod.specs import BankSpec
+from langmod.slotted import (
+    BankSource,
+    FixedSource,
+    RoleSources,
+    SlottedBase,
+    banks_of,
+    stack_banks,
+)
 from langmod.tasks import HeadTask
+from training.over_base import OverBase
 from training.packing import IGNORED
 from training.trainer import finite
-
-
-def parameters_of(tensors: Mapping[str, Tensor]) -> nn.ParameterDict:
-    """Tensors as parameters; a ParameterDict allows no dots in names."""
-    return nn.ParameterDict(
-        {name.replace(".", "/"): nn.Parameter(tensor) for name, tensor in tensors.items()}
-    )
-
-
-def tensors_of(parameters: nn.ParameterDict) -> dict[str, Tensor]:
-    """The same tensors under their own names."""
-    return {name.replace("/", "."): tensor for name, tensor in parameters.items()}
 
 
 def fresh_head(
@@ -39,7 +34,7 @@ def fresh_head(
     return tensors
 
 
-class TaskModel(nn.Module):
+class TaskModel(OverBase):
     """Base, language modules by slot, task method and head: what a row of the service runs."""
 
     def __init__(
@@ -47,13 +42,13 @@ class TaskModel(nn.Module):
         slotted: SlottedBase,
         task: HeadTask,
         tensors: Mapping[str, Tensor],
-        languages: Sequence[Mapping[str, Tensor]],
-        banks: Sequence[BankSpec],
+        languages: Sequence[Mapping[str, Tensor]] = (),
+        learns: bool = False,
     ) -> None:
         """``tensors`` of method and head learn; ``languages`` fill the slots from 1 on."""
-        super().__init__()
-        self.slotted, self.task = slotted, task
-        self.tensors = parameters_of(tensors)
+        super().__init__(slotted, tensors, learns)
+        self.task = task
+        banks = banks_of(slotted.architecture)
         self.language_banks = stack_banks(banks, [("language", each) for each in languages])
 
     def forward(
@@ -65,7 +60,7 @@ class TaskModel(nn.Module):
         slots: Tensor,
     ) -> Tensor:
         """Logits ``[B, C]`` or ``[B, T, C]``."""
-        named = {f"task.{name}": tensor for name, tensor in tensors_of(self.tensors).items()}
+        named = {f"task.{name}": tensor for name, tensor in self.tensors().items()}
         task_source = FixedSource(named)
         banks = {name: bank.to(slots.device) for name, bank in self.language_banks.items()}
         source = RoleSources({"language": BankSource(banks, slots), "task": task_source})

@@ -13,7 +13,7 @@ from langmod.bases import resolve_base
 from langmod.encoding import TextEncoder
 from langmod.languages import canonical
 from langmod.methods import METHODS
-from langmod.slotted import SlottedBase, banks_of
+from langmod.slotted import SlottedBase
 from langmod.specs import BaseSpec
 from langmod.tasks import Example
 from training.sampling import draw
@@ -26,7 +26,7 @@ from training.task_data import (
     labels_of,
     read_examples,
 )
-from training.task_model import TaskModel, TaskTrainer, fresh_head, tensors_of
+from training.task_model import TaskModel, TaskTrainer, fresh_head
 from training.trainer import arguments, fit
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def train_task(
     generator = torch.Generator().manual_seed(config.optimisation.seed)
     head = fresh_head(settings.task(), spec.width, len(labels), generator)
     tags, languages = language_modules(config, slotted)
-    banks = banks_of(slotted.architecture)
-    model = TaskModel(slotted, settings.task(), {**tensors, **head}, languages, banks)
+    learns = config.train == "base"
+    model = TaskModel(slotted, settings.task(), {**tensors, **head}, languages, learns)
     slots = {tag: place for place, tag in enumerate(tags, 1)}
     encoder = TextEncoder(resolve_base(config.base) / "tokenizer.json", spec)
     optimisation = config.optimisation
@@ -71,7 +71,7 @@ def train_task(
     encoded = encode_examples(settings, encoder, examples, labels)
     trainer = TaskTrainer(
         model=model,
-        args=arguments(config.out / "checkpoints", optimisation),
+        args=arguments(config.out / "checkpoints", optimisation, saves=not learns),
         train_dataset=OrderedExamples(encoded, total, optimisation.seed),
         data_collator=TaskCollator(spec, settings.pooling, slots),
     )
@@ -85,8 +85,8 @@ def train_task(
             "pooling": settings.pooling,
         }
     )
-    save_run(config, run, slotted, tensors_of(model.tensors))
-    if config.train == "base":
+    save_run(config, run, slotted, model.tensors())
+    if learns:
         score_now(config, run, (model, encoder, slots))
     return run
 

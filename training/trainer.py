@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from langmod.config import Frozen
 from langmod.errors import LangmodError
@@ -45,8 +44,8 @@ class Optimisation(Frozen):
     seed: int = 1
 
 
-def arguments(folder: Path, settings: Optimisation) -> TrainingArguments:
-    """The Trainer's settings; checkpoints and TensorBoard events go to ``folder``."""
+def arguments(folder: Path, settings: Optimisation, saves: bool = True) -> TrainingArguments:
+    """The Trainer's settings; checkpoints (if it saves) and TensorBoard events go to ``folder``."""
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=settings.steps,
@@ -61,6 +60,7 @@ def arguments(folder: Path, settings: Optimisation) -> TrainingArguments:
         adam_epsilon=1e-6,
         bf16=settings.bf16,
         use_cpu=not torch.cuda.is_available(),
+        save_strategy="steps" if saves else "no",
         save_steps=settings.save_every,
         save_total_limit=1,
         logging_steps=settings.log_every,
@@ -147,9 +147,14 @@ def finite(loss: Tensor, trainer: Trainer) -> Tensor:
     return loss
 
 
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; a kill or full disk may cut the last."""
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda each: int(each.name.rsplit("-", 1)[1]), default=None)
+
+
 def fit(trainer: Trainer) -> list[dict[str, float]]:
     """Trains, going on from the last checkpoint of the run's folder; returns the logged curve."""
-    folder = Path(trainer.args.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    last = last_whole_checkpoint(Path(trainer.args.output_dir))
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
     return [dict(entry) for entry in trainer.state.log_history]
