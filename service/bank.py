@@ -34,12 +34,11 @@ class Stack:
         return [module.key for module in (self.language, self.task) if module is not None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """One bank's tensor; ``version`` changes with its contents."""
+    """One bank's tensor as it was at one time; each change of its contents makes another table."""
 
     tensor: np.ndarray
-    version: int
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,7 @@ class Bank:
             for axis in spec.shape
             if isinstance(axis, str)
         }
-        self._tables = {
-            spec.name: Table(np.zeros(self._shape(spec), np.float32), 0) for spec in specs
-        }
+        self._tables = {spec.name: Table(np.zeros(self._shape(spec), np.float32)) for spec in specs}
         self._changed = threading.Condition()
 
     @contextmanager
@@ -204,7 +201,7 @@ class Bank:
         place[...] = 0
         if tensor is not None:
             place[tuple(slice(size) for size in tensor.shape)] = tensor
-        self._tables[spec.name] = Table(table.tensor, table.version + 1)
+        self._tables[spec.name] = Table(table.tensor)
 
     def _grow(self, role: Role, slot: int, module: Module) -> None:
         needed = dict(self._axes)
@@ -227,7 +224,7 @@ class Bank:
             return table
         tensor = np.zeros(shape, np.float32)
         tensor[tuple(slice(size) for size in table.tensor.shape)] = table.tensor
-        return Table(tensor, table.version + 1)
+        return Table(tensor)
 
     def _shape(self, spec: BankSpec) -> tuple[int, ...]:
         return tuple(self._axes[axis] if isinstance(axis, str) else axis for axis in spec.shape)

@@ -40,6 +40,7 @@ class Gate:
             await asyncio.wait({running, reading}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 running.cancel()
+                await asyncio.wait({running})
                 await self._refuse(reading.result(), scope, receive, send)
             else:
                 running.result()

@@ -90,8 +90,8 @@ class Graph:
 
     def _upload(self, name: str, table: Table) -> ort.OrtValue:
         known, value = self._uploaded.get(name, (None, None))
-        # A table's tensor is changed in place; its version says so.
-        if known != table or value is None:
+        # A table's tensor is changed in place, but a changed one is another table.
+        if known is not table or value is None:
             value = ort.OrtValue.ortvalue_from_numpy(table.tensor, self._device, 0)
             self._uploaded[name] = (table, value)
         return value

@@ -46,7 +46,9 @@ def spec(**fields):
 
 
 def finish(tokenizer, template, extra):
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in extra])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=True) for token in extra]
+    )
     tokenizer.post_processor = template
     return tokenizer
 

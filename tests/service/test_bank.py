@@ -59,6 +59,17 @@ def test_least_recently_used_goes_first_and_leaves_nothing_behind():
     assert bank.resident_bytes == 2 * module("a").nbytes
 
 
+def test_a_slot_that_is_held_is_not_given_away():
+    bank = Bank(BANKS, limit=2)
+    with bank.pin([Stack(module("a", value=1))]) as held:
+        with bank.pin([Stack(module("b"))]):
+            pass
+        with bank.pin([Stack(module("c", value=3))]) as other:
+            assert values(other, 0, "language.down").max() == 3
+        assert values(held, 0, "language.down").max() == 1
+    assert [key.partition("@")[0] for key in bank.roles["language"].resident] == ["a", "c"]
+
+
 def test_split_cuts_where_a_role_has_no_slot_left():
     bank = Bank(BANKS, limit=2)
     stacks = [Stack(module(name)) for name in "aabbcad"] + [Stack()]
@@ -92,9 +103,10 @@ def test_a_module_that_cannot_be_written_leaves_its_slot_clean():
     )
     with pytest.raises(ValueError, match="broadcast"), bank.pin([Stack(wrong)]):
         pass
-    with bank.pin([Stack(module("b", rank=1, value=3))]) as pinned:
-        assert values(pinned, 0, "language.down")[:, :, 1:].max(initial=0) == 0
-        assert values(pinned, 0, "language.down").max() == 3
+    biased = Module(manifest("biased"), "0" * 12, {"bias": np.ones(WIDTH, np.float32)})
+    with bank.pin([Stack(biased)]) as pinned:
+        assert not values(pinned, 0, "language.down").any()
+        assert values(pinned, 0, "language.bias").all()
 
 
 names = st.sampled_from("abcdef")

@@ -11,7 +11,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from langmod.errors import LangmodError, UnknownLanguage
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
-from service.encoder import EncoderEngine
+from service.encoder import EncoderEngine, Part
+from service.lanes import padded
 from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest, TagRequest
 from service.settings import Settings
 from tests.service.published import TOPICS, publish
@@ -62,8 +63,9 @@ def words(answer):
     return [(s["start"], s["end"], s["label"]) for s in answer.get("spans", [])]
 
 
-@pytest.fixture
-def engine(encoder_folder, precision):
+@pytest.fixture(params=["fp32", "int8"])
+def engine(encoder_folder, request):
+    precision = request.param
     settings = Settings(models=encoder_folder.parent, precision=precision, threads=1)
     engine = EncoderEngine(encoder_folder, settings, None)
     yield engine
@@ -173,6 +175,32 @@ async def test_more_modules_than_slots_only_take_turns(encoder_folder, precision
         np.testing.assert_allclose(a["vector"], b["vector"], atol=ROW_TOLERANCE, rtol=0)
     assert len(narrow.bank.roles["language"].resident) == 2
     assert narrow.bank.roles["language"].events["eviction"] >= 4
+
+
+async def test_padding_never_goes_beyond_the_positions_of_the_base(engine):
+    engine.base = engine.base.model_copy(update={"max_tokens": 58})
+    plan = engine._plan("embed", EmbedRequest(texts=["x"], language="en"))
+    text = "The train " * 40
+    whole = engine.encoder.encode(text, truncate=True)
+    rows = [plan(0, text[: whole.offsets[end, 1]]).row for end in (2, 55)]
+    assert 48 < max(row.length for row in rows) <= 58
+    assert engine._inputs(rows)["token_ids"].shape == (2, min(58, padded(rows[1].length)))
+
+
+@pytest.mark.parametrize("engine", ["fp32"], indirect=True)
+async def test_a_head_reads_the_first_token_or_the_mean_as_it_was_trained(engine, encoder_folder):
+    hidden = np.random.default_rng(0).normal(size=(2, 40, engine.base.width)).astype(np.float32)
+    for task, pooled in [("topic", lambda h, n: h[0]), ("sentiment", lambda h, n: h[:n].mean(0))]:
+        plan = engine._plan("classify", request_of(task, "ko", SENTENCES["ko"][:2]))
+        rows = [plan(place, text).row for place, text in enumerate(SENTENCES["ko"][:2])]
+        with engine.bank.pin([row.stack for row in rows]) as pinned:
+            part = Part(rows, hidden, pinned.slots)
+            outputs = engine._head("classify", part, pinned)
+        for row, output, states in zip(rows, outputs, hidden, strict=True):
+            own = {k.partition(".")[2]: v for k, v in row.stack.task.tensors.items()}
+            dense = np.tanh(pooled(states, row.length) @ own["dense_weight"] + own["dense_bias"])
+            expected = dense @ own["out_weight"] + own["out_bias"]
+            np.testing.assert_allclose(output["logits"], expected, atol=FP32_TOLERANCE, rtol=1e-5)
 
 
 class Identifier:
