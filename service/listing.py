@@ -8,7 +8,7 @@ from typing import Any
 import bentoml
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from langmod.errors import LangmodError
@@ -115,4 +115,11 @@ def _route(answer: Callable[[Engines], Json]) -> Route:
     return Route(f"/{answer.__name__}", endpoint)
 
 
-listing_app = Starlette(routes=[_route(answer) for answer in (languages, tasks, modules)])
+def _docs(request: Request) -> Response:
+    """BentoML's own page of endpoints lies at the root."""
+    return RedirectResponse("/")
+
+
+listing_app = Starlette(
+    routes=[Route("/docs", _docs), *(_route(answer) for answer in (languages, tasks, modules))]
+)

@@ -6,6 +6,7 @@ from service.engines import Engines
 from service.envelope import enveloped
 from service.gate import Gate
 from service.listing import listing_app
+from service.plain_faults import PlainFaults
 from service.schemas import (
     Answers,
     ClassifyAnswer,
@@ -86,4 +87,5 @@ class Langmod:
         )
 
 
+Langmod.add_asgi_middleware(PlainFaults)  # type: ignore[attr-defined]
 Langmod.add_asgi_middleware(Gate, max_bytes=SETTINGS.max_bytes)  # type: ignore[attr-defined]

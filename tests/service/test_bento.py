@@ -26,13 +26,13 @@ def test_the_bento_installs_what_the_serving_extra_does():
 
 
 @pytest.fixture(scope="module")
-def bento(tiny_encoder, tmp_path_factory):
-    """Builds the bento with a tiny base; yields the environment that knows it."""
+def bento(models_folder, tmp_path_factory):
+    """Builds the bento with the tiny bases; yields the environment that knows it."""
     folder = tmp_path_factory.mktemp("bento")
     for name in ("service", "langmod"):
         shutil.copytree(ROOT / name, folder / "src" / name)
     shutil.copy(ROOT / "bentofile.yaml", folder / "src")
-    shutil.copytree(tiny_encoder, folder / "src" / "models" / tiny_encoder.name)
+    shutil.copytree(models_folder, folder / "src" / "models")
     known = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     environment = {**known, "BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"}
     command = [BENTOML, "build", "--version", "test"]
@@ -101,4 +101,8 @@ def test_pages_of_bentoml_are_there(server):
     assert httpx.get(f"{server}/livez").status_code == 200
     assert httpx.get(f"{server}/").status_code == 200
     assert "/classify" in httpx.get(f"{server}/docs.json").json()["paths"]
-    assert httpx.get(f"{server}/modules").json()["bases"][0]["precision"] == "int8"
+    bases = httpx.get(f"{server}/modules").json()["bases"]
+    assert [(base["kind"], base["precision"]) for base in bases] == [
+        ("encoder", "int8"),
+        ("translator", "int8"),
+    ]

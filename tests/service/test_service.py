@@ -240,6 +240,29 @@ def test_health(client):
     assert client.get("/readyz").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "code", "word"),
+    [
+        ("GET /nothing", 404, "not_found", "nothing answers GET /nothing"),
+        ("POST /clasify", 404, "not_found", "listed at GET /docs"),
+        ("GET /classify", 405, "method_not_allowed", "sent with POST"),
+        ("POST /languages", 405, "method_not_allowed", "read with GET"),
+    ],
+)
+def test_paths_and_methods_nobody_serves(client, asked, status, code, word):
+    fault(client.request(*asked.split()), status, code, word)
+
+
+def test_pickles_are_refused_unread(client):
+    headers = {"content-type": "application/vnd.bentoml+pickle"}
+    response = client.post("/embed", content=b"\x80\x05.", headers=headers)
+    fault(response, 415, "refused", "pickle is not allowed")
+
+
+def test_the_page_of_endpoints_is_there(client):
+    assert "<html" in client.get("/docs").text
+
+
 def test_the_description_names_every_endpoint_and_field(client):
     described = client.get("/docs.json").json()
     assert {"/fill_mask", "/classify", "/tag", "/embed", "/translate", "/back_translate"} <= set(
@@ -370,7 +393,7 @@ def test_only_the_text_that_fails_a_batch_fails(client, monkeypatch):
 
 def test_a_folder_without_bases_is_not_ready(serve, tmp_path):
     client = serve(Settings(models=tmp_path, precision="fp32"))
-    assert client.get("/readyz").status_code == 503
+    fault(client.get("/readyz"), 503, "unavailable", "not ready")
     fault(post(client, "embed", texts=["a"], language="en"), 503, "unavailable", "no encoder base")
 
 
