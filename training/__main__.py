@@ -43,6 +43,22 @@ def langid(yaml: Yaml, overrides: Overrides = None) -> None:
     print(fit_langid(LangidConfig.load(yaml, overrides or ())).table())
 
 
+@app.command()
+def base(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Train a multilingual encoder or translator; a killed run goes on where it was."""
+    from training.base import BaseConfig, train_base
+
+    print(train_base(BaseConfig.load(yaml, overrides or ())).model_dump_json(indent=2))
+
+
+@app.command()
+def module(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Train a language or task module, or one of its baselines."""
+    from training.module import ModuleConfig, train_module
+
+    print(train_module(ModuleConfig.load(yaml, overrides or ())).model_dump_json(indent=2))
+
+
 def main() -> None:
     """Runs a command; what goes wrong on purpose is one line on stderr and exit code 1."""
     try:
