@@ -18,11 +18,13 @@ Tags = Annotated[list[str] | None, typer.Option(help="Repeat for several.")]
 def describe(
     base: str, name: str, licence: str, language: Annotated[list[str], typer.Option()]
 ) -> None:
-    """Write base.json for a checkpoint; `--language mn` or, with its token, `mn=khk_Cyrl`."""
-    from langmod.bases import describe_base, resolve_base
+    """Make a folder or hub id servable: base.json, tokenizer.json; `mn` or `mn=khk_Cyrl`."""
+    from langmod.bases import describe_base, fetch_base
 
     pairs = dict(each.split("=", 1) for each in language if "=" in each)
-    print(describe_base(resolve_base(base), name, pairs or language, licence).digest)
+    folder = fetch_base(base, Path("models") / name)
+    spec = describe_base(folder, name, pairs or language, licence)
+    print(f"{folder} is base {spec.name} {spec.digest[:12]}, a {spec.kind}")
 
 
 @app.command()

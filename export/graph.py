@@ -59,7 +59,7 @@ def export_one(graph: SlottedGraph, folder: Path, precision: Precision) -> Parit
     validate_model_outputs(config, graph, path, outputs, use_subprocess=False)
     if precision == "int8":
         quantize_products(path, path)
-    halve_tables(path)
+    halve_tables(path, lossy=precision == "int8")
     return check_graph(graph, path, precision)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import (
     DefaultWeightOnlyQuantConfig,
@@ -31,10 +32,11 @@ def quantize_products(source: Path, target: Path) -> None:
     onnx.save(quantizer.model.model, target)
 
 
-def halve_tables(path: Path) -> None:
+def halve_tables(path: Path, lossy: bool) -> None:
     """Stores embedding tables as fp16 and widens the gathered rows.
 
-    Lossless for our own bases, whose weights are kept in fp16.
+    Nothing is lost with our own bases, whose weights are kept in fp16; other tables are left alone
+    unless ``lossy``.
     """
     model = onnx.load(path)
     tables = {
@@ -43,6 +45,7 @@ def halve_tables(path: Path) -> None:
         if initializer.data_type == TensorProto.FLOAT
         and len(initializer.dims) == 2
         and initializer.dims[0] >= TABLE_ROWS
+        and (lossy or _fits_halves(numpy_helper.to_array(initializer)))
     }
     gathers = [
         node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables
@@ -58,6 +61,10 @@ def halve_tables(path: Path) -> None:
         model.graph.node.insert(list(model.graph.node).index(node) + 1, cast)
     drop_unused(model)
     onnx.save(model, path)
+
+
+def _fits_halves(values: NDArray[np.float32]) -> bool:
+    return bool((values.astype(np.float16) == values).all())
 
 
 def drop_unused(model: onnx.ModelProto) -> None:

@@ -1,12 +1,13 @@
 """A base checkpoint on disk: found by folder or hub id, described once, known by its digest."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from langmod.architectures import Architecture, EncoderArchitecture
+from langmod.architectures import EncoderArchitecture, family_of
 from langmod.config import describe, write_atomic
 from langmod.digests import files_digest
 from langmod.errors import ConfigError
@@ -37,6 +38,18 @@ def resolve_base(name: str) -> Path:
         raise ConfigError(
             f"{name!r} is neither a folder nor a reachable hub id: {error}"
         ) from error
+
+
+def fetch_base(name: str, into: Path) -> Path:
+    """A base under the folder it is served from: a local folder stays, a hub id is copied there.
+
+    Raises:
+        ConfigError: neither a folder nor a repository that can be reached.
+    """
+    found = resolve_base(name)
+    if found == Path(name):
+        return found
+    return Path(shutil.copytree(found, into, dirs_exist_ok=True))
 
 
 def base_digest(folder: Path) -> str:
@@ -89,13 +102,13 @@ def describe_base(
     longest row of its training, where that is less than it could read.
 
     Raises:
-        ConfigError: a language token that the tokenizer does not have, or an unknown family.
+        ConfigError: a language token that the tokenizer does not have, an unknown family, or a
+            tokenizer that has no fast form.
     """
+    family = family_of(folder)
     config = AutoConfig.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    family = Architecture.families.get(config.model_type)
-    if family is None:
-        raise ConfigError(f"{folder} is a {config.model_type} model, which langmod does not know")
+    write_fast_tokenizer(folder, tokenizer)
     shared = {
         "name": name,
         "kind": family.kind,
@@ -119,6 +132,19 @@ def describe_base(
         spec = spec.model_copy(update={"max_tokens": min(spec.max_tokens, trained_tokens)})
     write_atomic(folder / SPEC_FILE, spec.model_dump_json(indent=2) + "\n")
     return spec
+
+
+def write_fast_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Writes ``tokenizer.json`` where a checkpoint lacks it: the service reads nothing else.
+
+    Raises:
+        ConfigError: the tokenizer exists only in Python.
+    """
+    if (folder / "tokenizer.json").is_file():
+        return
+    if not tokenizer.is_fast:
+        raise ConfigError(f"{type(tokenizer).__name__} has no fast form, so it cannot be served")
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def _end_id(tokenizer: PreTrainedTokenizerBase) -> int:
