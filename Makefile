@@ -11,7 +11,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 
 .DELETE_ON_ERROR:
-.PHONY: setup serve test check format demo bench lock
+.PHONY: setup serve test check format demo bench bases modules scores lock
 
 setup: $(DEV)
 
@@ -57,6 +57,28 @@ benchmarks/results/load/%.json: | benchmarks/experiments/%.yaml $(DEV)
 
 benchmarks/results/engine/%.json: | benchmarks/experiments/%.yaml $(DEV)
 	$(BIN)/python -m benchmarks engine benchmarks/experiments/$*.yaml
+
+# The shipped models from the texts in LANGMOD_DATA; about three hours on two cores.
+KINDS := encoder translator
+
+bases: $(DEV)
+	$(BIN)/python -m training corpus training/configs/corpus-mini.yaml
+	for kind in $(KINDS); do \
+	  $(BIN)/python -m training tokenizer training/configs/tokenizer-mini-$$kind.yaml && \
+	  $(BIN)/python -m training base training/configs/base-mini-$$kind.yaml && \
+	  $(BIN)/python -m export graph models/mini-$$kind --precision int8 || exit 1; \
+	done
+
+modules: $(DEV)
+	examples/train-all.sh
+
+# Every shipped module on the test splits, beside its baselines; writes docs/results.md.
+scores: $(DEV)
+	for kind in $(KINDS); do \
+	  $(BIN)/python -m training score training/configs/scores-mini-$$kind.yaml || exit 1; \
+	done
+	$(BIN)/python -m training baseline training/configs/baselines.yaml
+	$(BIN)/python -m training results
 
 lock: $(DEV)
 	head -2 $(LOCK) > $(LOCK).new
