@@ -20,7 +20,7 @@ step python -m training base examples/base.yaml
 step python -m training module examples/language.yaml
 step python -m training module examples/language.yaml language=kk
 step python -m training module examples/task.yaml
-step python -m export graph "$base" --precision fp32 --precision int8
+step python -m export graph "$base"
 step python -m export module "$base" --from runs/demo/ko-bottleneck --from runs/demo/article-bottleneck
 
 LANGMOD_MODELS=runs/demo/models bentoml serve service.service:Langmod \
