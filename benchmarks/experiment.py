@@ -20,7 +20,7 @@ class Work(Frozen):
     languages: tuple[str, ...]
     """Of the texts."""
     body: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further fields of each request."""
+    """Further fields of each request; ``{language}`` in them stands for its language."""
 
 
 class Experiment(RunConfig):

@@ -1,5 +1,6 @@
 """The requests of an experiment, and the order in which an arm sends them."""
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ def _masks(work: Work) -> bool:
 
 def _request(number: int, work: Work, language: str, texts: list[str]) -> Request:
     spoken = "source" if work.endpoint == "translate" else "language"
-    body: dict[str, JsonValue] = {**work.body, "texts": list(texts), spoken: language}
+    further = json.loads(json.dumps(work.body).replace("{language}", language))
+    body: dict[str, JsonValue] = {**further, "texts": list(texts), spoken: language}
     group = f"{language}-{work.body['target']}" if "target" in work.body else language
     return Request(number, work.endpoint, body, group)

@@ -37,6 +37,13 @@ def test_directions_are_kept_apart(experiment):
     assert {request.body["source"] for request in made} == {"mn", "ko"}
 
 
+def test_a_body_may_name_the_language(experiment):
+    work = [{"endpoint": "embed", "languages": ["mn", "ko"], "body": {"modules": ["{language}-x"]}}]
+    other = Experiment.model_validate(experiment.model_dump() | {"work": work})
+    made = requests_of(other, "")
+    assert [each.body["modules"] for each in made] == [["mn-x"]] * 3 + [["ko-x"]] * 3
+
+
 def test_texts_get_longer_every_second_time_around():
     assert [text_of(["a b.", "c d."], place, None) for place in range(4)] == [
         "a b.", "c d.", "a b. c d.", "c d. a b.",
