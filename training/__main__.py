@@ -59,6 +59,32 @@ def module(yaml: Yaml, overrides: Overrides = None) -> None:
     print(train_module(ModuleConfig.load(yaml, overrides or ())).model_dump_json(indent=2))
 
 
+@app.command()
+def score(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Score every published module of a base, and the bare base."""
+    from training.scoreboard import ScoreConfig, score_published
+
+    config = ScoreConfig.load(yaml, overrides or ())
+    print(f"{len(score_published(config).rows)} systems scored; see {config.out}")
+
+
+@app.command()
+def baseline(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Score what task modules must beat."""
+    from training.baselines import BaselineConfig, score_baselines
+
+    config = BaselineConfig.load(yaml, overrides or ())
+    print(f"{len(score_baselines(config))} rivals scored; see {config.out}")
+
+
+@app.command()
+def results() -> None:
+    """Write the tables of docs/results.md and the README from the score files."""
+    from training.results import ResultsConfig, write_results
+
+    print(write_results(ResultsConfig()))
+
+
 def main() -> None:
     """Runs a command; what goes wrong on purpose is one line on stderr and exit code 1."""
     try:

@@ -130,6 +130,7 @@ def train_module(config: ModuleConfig) -> ModuleRun:
         ConfigError: fields that do not go together, or a base that is not described.
         DataError: text or labels that cannot be read.
     """
+    from training.score import Scored, ScoredSplit, score_language_run, write_scores
     from training.task_run import train_task
 
     set_seed(config.checked().optimisation.seed)
@@ -150,6 +151,10 @@ def train_module(config: ModuleConfig) -> ModuleRun:
         update=_language_fields(config)
     )
     save_run(config, run, slotted, model.tensors())
+    # A fine-tuned base is dropped after its run, so its test scores are taken here too.
+    splits: list[ScoredSplit] = ["dev", "test"] if config.train == "base" else ["dev"]
+    scored = Scored(slotted.eval(), spec, folder)
+    write_scores(config.out, score_language_run(config, scored, model.tensors(), splits))
     return run
 
 

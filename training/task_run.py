@@ -52,6 +52,7 @@ def train_task(
 ) -> "ModuleRun":
     """Trains head and method on the task's languages, stacked on their language modules."""
     from training.module import describe_run, save_run
+    from training.score import Scored, ScoredSplit, write_scores
 
     settings = config.task
     assert settings is not None
@@ -86,8 +87,11 @@ def train_task(
         }
     )
     save_run(config, run, slotted, model.tensors())
-    if learns:
-        score_now(config, run, (model, encoder, slots))
+    scored = Scored(slotted, spec, resolve_base(config.base))
+    # A fine-tuned base is dropped after its run, so its test scores are taken here too.
+    splits: list[ScoredSplit] = ["dev", "test"] if config.train != "module" else ["dev"]
+    metrics = [m for each in splits for m in scored.task(model, settings, (labels, slots), each)]
+    write_scores(config.out, metrics)
     return run
 
 
@@ -161,15 +165,3 @@ class OneByOne(Dataset[EncodedExample]):
 
     def __getitem__(self, index: int) -> EncodedExample:
         return self.examples[index]
-
-
-def score_now(
-    config: "ModuleConfig",
-    run: "ModuleRun",
-    parts: tuple[TaskModel, TextEncoder, Mapping[str, int]],
-) -> None:
-    """Scores a fine-tuned base before it is dropped: it is a baseline, never published."""
-    from training.score import score_task, write_scores
-
-    model, encoder, slots = parts
-    write_scores(config.out, score_task(config, run, (model, encoder, slots)))

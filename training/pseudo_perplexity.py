@@ -1,0 +1,91 @@
+"""How well a masked model knows a text: every token hidden once, scored from all the others.
+
+Pseudo-perplexity (Salazar et al. 2020, arXiv 1910.14659) compares models of one vocabulary; bits
+per byte compares across vocabularies.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.packing import Special
+from training.trainer import SparseHead
+
+BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True)
+class PseudoLikelihood:
+    """Negative log-likelihood of some sentences, in nats."""
+
+    nats: float
+    tokens: int
+    text_bytes: int
+
+    @property
+    def perplexity(self) -> float:
+        """``exp`` of the mean over tokens."""
+        return math.exp(self.nats / max(self.tokens, 1))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits for each byte of UTF-8."""
+        return self.nats / math.log(2) / max(self.text_bytes, 1)
+
+
+def pseudo_likelihood(
+    forward: Callable[[Tensor, Tensor], Tensor],
+    sparse: SparseHead,
+    sentences: Sequence[tuple[str, list[int]]],
+    special: Special,
+) -> PseudoLikelihood:
+    """Scores sentences given as text and ids without special tokens.
+
+    ``forward`` takes ids and mask ``[B, T]`` and returns the logits ``[N, V]`` of the positions
+    that ``sparse`` has chosen, one in each row.
+    """
+    nats, tokens = 0.0, 0
+    for ids, mask, places, truths in _batches(sentences, special):
+        sparse.chosen = functional.one_hot(places, ids.shape[1]).bool()
+        try:
+            with torch.no_grad():
+                logits = forward(ids, mask)  # [B, V]
+        finally:
+            sparse.chosen = None
+        nats += float(functional.cross_entropy(logits.float(), truths, reduction="sum"))
+        tokens += len(truths)
+    return PseudoLikelihood(nats, tokens, sum(len(text.encode()) for text, _ in sentences))
+
+
+def _batches(
+    sentences: Sequence[tuple[str, list[int]]], special: Special
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """One row for each token of each sentence, rows of like length together."""
+    rows = [
+        (ids, place)
+        for _, ids in sorted(sentences, key=lambda each: len(each[1]))
+        for place in range(len(ids))
+    ]
+    start = 0
+    while start < len(rows):
+        width = len(rows[start][0]) + 2
+        batch = rows[start : start + max(1, BATCH_TOKENS // width)]
+        start += len(batch)
+        yield _masked(batch, special)
+
+
+def _masked(
+    batch: Sequence[tuple[list[int], int]], special: Special
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    framed = [torch.tensor([special.start, *ids, special.end]) for ids, _ in batch]
+    ids = torch.nn.utils.rnn.pad_sequence(framed, batch_first=True, padding_value=special.pad)
+    places = torch.tensor([place + 1 for _, place in batch])  # [B]
+    everyone = torch.arange(len(batch))
+    truths = ids[everyone, places].clone()
+    mask = (ids != special.pad).long()
+    ids[everyone, places] = special.mask
+    return ids, mask, places, truths
