@@ -8,8 +8,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "base": "training.base:BaseConfig",
+    "baselines": "training.baselines:BaselineConfig",
     "corpus": "training.corpus:CorpusConfig",
     "langid": "training.langid:LangidConfig",
+    "scores": "training.scoreboard:ScoreConfig",
     "tokenizer": "training.tokenizer:TokenizerConfig",
 }
 """By what a file name opens with; all other files are modules."""
