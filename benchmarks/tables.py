@@ -25,7 +25,8 @@ def write_tables(readme: Path) -> int:
     Raises:
         ConfigError: the file has no markers, or there is no result.
     """
-    results = [Result.load(path) for path in sorted(RESULTS.glob("*/*.json"))]
+    files = sorted(path for way in WHERE for path in (RESULTS / way).glob("*.json"))
+    results = [Result.load(path) for path in files]
     if not results:
         raise ConfigError(f"{RESULTS} holds no result: run `make bench`")
     text = readme.read_text(encoding="utf-8")
@@ -35,7 +36,7 @@ def write_tables(readme: Path) -> int:
         raise ConfigError(f"{readme} has no {START} … {END} to put the tables between")
     results.sort(key=lambda result: (result.experiment.name, result.way != "load"))
     tables = "\n\n".join(table(result) for result in results)
-    write_atomic(readme, f"{before}{START}\n{tables}\n{END}{after}")
+    write_atomic(readme, f"{before}{START}\n\n{tables}\n\n{END}{after}")
     return len(results)
 
 

@@ -77,9 +77,11 @@ def test_tables_go_between_the_markers(result, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="run `make bench`"):
         write_tables(readme)
     result.save(tmp_path / "engine" / "small.json")
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "other.json").write_text("{}", encoding="utf-8")
     assert write_tables(readme) == 1
     text = readme.read_text(encoding="utf-8")
-    assert text == f"before\n{START}\n{table(result)}\n{END}\nafter\n"
+    assert text == f"before\n{START}\n\n{table(result)}\n\n{END}\nafter\n"
     assert "old" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert [row.split("|")[1].strip() for row in rows] == ["at once", "--:", "1", "4"]
