@@ -14,6 +14,7 @@ from langmod.architectures import load_base
 from langmod.bases import load_spec, resolve_base
 from langmod.config import Frozen, write_atomic
 from langmod.encoding import TextEncoder
+from langmod.languages import canonical
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import BaseSpec, Metric
 from training.corpus import read_pairs, read_text
@@ -182,9 +183,10 @@ def score_language_run(
     metrics: list[Metric] = []
     for split in splits:
         if config.language:
-            metrics += scored.language(detached, config.text, config.language, split, sample)
+            tag = canonical(config.language)
+            metrics += scored.language(detached, config.text, tag, split, sample)
         else:
-            ends = (config.source or "", config.target or "")
+            ends = (canonical(config.source or ""), canonical(config.target or ""))
             metrics += scored.direction(detached, config.text, ends, split, sample)
     return metrics
 

@@ -1,0 +1,166 @@
+"""Language and task modules end to end at nano size: train, stack, score, publish."""
+
+import json
+
+import pytest
+import torch
+
+from export.module import export_module
+from langmod.errors import ConfigError, DataError
+from langmod.specs import ModuleManifest
+from langmod.store import ModuleStore
+from tests.bases import make_base
+from tests.training.runs import QUICK, losses, module_config
+from training.module import load_run, train_module
+from training.results import sections
+from training.scoreboard import ScoreConfig, score_published
+
+TOPICS = {"sport": "ball team goal player win", "food": "bread milk soup meat rice"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bases") / "nano"
+    make_base(folder, "encoder")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory):
+    """Labelled text in two languages whose words give the topic away."""
+    folder = tmp_path_factory.mktemp("topics")
+    for split, count in (("train", 40), ("dev", 8), ("test", 8)):
+        for language in ("eng", "khk"):
+            lines = [
+                f"{label}\t{' '.join(words.split()[n % 5 :] + words.split()[: n % 5])} {n}"
+                for n in range(count)
+                for label, words in TOPICS.items()
+            ]
+            (folder / f"{language}.{split}.tsv").write_text("\n".join(lines) + "\n")
+    return {
+        "name": "topic",
+        "kind": "classify",
+        "languages": ["eng", "khk"],
+        "files": f"{folder}/{{language}}.{{split}}.tsv",
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(base, topics, small_corpus, tmp_path_factory):
+    """Two language modules and a task module stacked on them, all published."""
+    folder = tmp_path_factory.mktemp("runs")
+    for tag, method in (("mn", "bottleneck"), ("en", "lora")):
+        train_module(
+            module_config(folder, base, tag, method=method, language=tag, corpus=small_corpus)
+        )
+    longer = QUICK | {"steps": 60, "batch_size": 16, "learning_rate": 2e-2}
+    config = module_config(
+        folder,
+        base,
+        "topic",
+        role="task",
+        task=topics,
+        language_modules=f"{folder}/{{language}}",
+        optimisation=longer,
+    )
+    train_module(config)
+    for name in ("mn", "en", "topic"):
+        export_module(folder / name, base)
+    return folder
+
+
+def test_training_changes_the_module_and_leaves_the_base(trained, base):
+    run = load_run(trained / "mn")
+    assert run.languages == ("mn",)
+    assert run.trained_parameters < 3000
+    state = torch.load(trained / "mn" / "checkpoints" / "checkpoint-8" / "optimizer.pt")
+    assert len(state["state"]) == 4, "down, up and their biases learn, nothing else"
+    assert losses(trained / "mn" / "checkpoints")[-1] < losses(trained / "mn" / "checkpoints")[0]
+
+
+def test_dev_scores_are_in_the_published_manifest(trained, base):
+    manifest = ModuleStore(base / "modules").load("topic").manifest
+    accuracy = [m for m in manifest.metrics if m.name == "accuracy"]
+    assert {m.language for m in accuracy} == {"en", "mn"}
+    assert all(m.split == "dev" and m.value > 0.8 and m.signature for m in accuracy)
+    names = {m.name for m in ModuleStore(base / "modules").load("mn").manifest.metrics}
+    assert names == {"pppl", "bits_per_byte"}
+
+
+def test_published_modules_are_scored_and_tabled(trained, base, topics, small_corpus, tmp_path):
+    config = ScoreConfig.model_validate(
+        {
+            "base": str(base),
+            "corpus": small_corpus,
+            "tasks": [topics],
+            "sentences": 5,
+            "out": tmp_path / "scores" / "nano.json",
+        }
+    )
+    board = score_published(config)
+    assert [row.module for row in board.rows] == [None, None, "en", "mn", "topic"]
+    bare, module = (
+        next(m.value for m in row.metrics if m.name == "pppl")
+        for row in board.rows
+        if row.language == "mn"
+    )
+    assert module != bare
+    tables = "\n".join(sections({"nano": json.loads(config.out.read_text())}))
+    assert "| bare base |" in tables
+    assert "### Task `topic`" in tables
+
+
+def test_baselines_are_never_published(base, topics, tmp_path):
+    for train, label in (("head", "head"), ("base", "base")):
+        config = module_config(tmp_path, base, label, role="task", task=topics, train=train)
+        run = train_module(config)
+        scores = json.loads((tmp_path / label / "scores.json").read_text())["metrics"]
+        assert {row["split"] for row in scores} == {"dev", "test"}
+        assert run.train == train
+        with pytest.raises(ConfigError, match=r"is a baseline"):
+            export_module(tmp_path / label, base)
+
+
+def test_one_direction_of_a_translator(small_corpus, tmp_path):
+    base = tmp_path / "translator"
+    make_base(base, "translator")
+    config = module_config(
+        tmp_path, base, "mn-en", source="khk", target="eng", corpus=small_corpus, method="lora"
+    )
+    run = train_module(config)
+    assert (run.source, run.target) == ("mn", "en")
+    done = export_module(tmp_path / "mn-en", base)
+    manifest: ModuleManifest = ModuleStore(base / "modules").load(done.name).manifest
+    assert {m.name.split()[0] for m in manifest.metrics} == {"chrf++", "bleu"}
+    assert all("nrefs:1" in m.signature for m in manifest.metrics)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"role": "task"}, "a task module needs `task`"),
+        ({"language": "mn"}, "a language module needs `corpus`"),
+        ({"method": "magic", "language": "mn", "corpus": "x"}, "method is 'magic'; allowed"),
+        ({"corpus": "x"}, "needs `language`, or `source` and `target`"),
+    ],
+)
+def test_fields_that_do_not_go_together(base, tmp_path, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        train_module(module_config(tmp_path, base, "odd", **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sport only", r"eng\.train\.tsv:1: 1 columns"),
+        ("sport\ta\tb\tc", r"eng\.train\.tsv:1: 4 columns"),
+    ],
+)
+def test_broken_lines_are_named(base, topics, tmp_path, text, words):
+    (tmp_path / "eng.train.tsv").write_text(text + "\n")
+    files = f"{tmp_path}/{{language}}.{{split}}.tsv"
+    config = module_config(
+        tmp_path, base, "bad", role="task", task=topics | {"files": files, "languages": ["eng"]}
+    )
+    with pytest.raises(DataError, match=words):
+        train_module(config)
