@@ -78,7 +78,7 @@ scores: $(DEV)
 	  $(BIN)/python -m training score training/configs/scores-mini-$$kind.yaml || exit 1; \
 	done
 	$(BIN)/python -m training baseline training/configs/baselines.yaml
-	$(BIN)/python -m training results
+	$(BIN)/python -m training results training/configs/results.yaml
 
 lock: $(DEV)
 	head -2 $(LOCK) > $(LOCK).new

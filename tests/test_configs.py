@@ -11,6 +11,7 @@ COMMANDS = {
     "baselines": "training.baselines:BaselineConfig",
     "corpus": "training.corpus:CorpusConfig",
     "langid": "training.langid:LangidConfig",
+    "results": "training.results:ResultsConfig",
     "scores": "training.scoreboard:ScoreConfig",
     "tokenizer": "training.tokenizer:TokenizerConfig",
 }

@@ -1,6 +1,8 @@
 """`python -m training <command> <yaml> [key=value ...]`: the map of the training stage."""
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -8,81 +10,36 @@ import typer
 
 from langmod.errors import LangmodError
 
+COMMANDS = {
+    "corpus": ("corpus", "CorpusConfig", "build_corpus", "Clean and split raw text."),
+    "tokenizer": ("tokenizer", "TokenizerConfig", "train_tokenizer", "Learn one vocabulary."),
+    "langid": ("langid", "LangidConfig", "fit_langid", "Fit the language identifier."),
+    "base": ("base", "BaseConfig", "train_base", "Train an encoder or translator."),
+    "module": ("module", "ModuleConfig", "train_module", "Train a module or a baseline of one."),
+    "score": ("scoreboard", "ScoreConfig", "score_published", "Score all modules of a base."),
+    "baseline": ("baselines", "BaselineConfig", "score_baselines", "Score the modules' rivals."),
+    "results": ("results", "ResultsConfig", "write_results", "Make the tables from the scores."),
+}
+"""Command → its file, the settings in its yaml, its one public function, its purpose."""
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Yaml = Annotated[Path, typer.Argument(help="The settings of the run.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value", show_default=False)]
 
 
-@app.callback()
-def training() -> None:
-    """Corpora, tokenizers, language identifiers: one command, one yaml, one output folder."""
+def command(file: str, settings: str, function: str) -> Callable[[Path, list[str] | None], None]:
+    """A command that loads its settings, runs its function and prints the result."""
+
+    def run(yaml: Yaml, overrides: Overrides = None) -> None:
+        # Imported when asked for: a corpus needs no torch.
+        module = import_module(f"training.{file}")
+        print(getattr(module, function)(getattr(module, settings).load(yaml, overrides or ())))
+
+    return run
 
 
-@app.command()
-def corpus(yaml: Yaml, overrides: Overrides = None) -> None:
-    """Clean and split raw text into a corpus folder with a card."""
-    from training.corpus import CorpusConfig, build_corpus
-
-    card = build_corpus(CorpusConfig.load(yaml, overrides or ()))
-    print(card.count_table(), card.size_table(), f"digest {card.digest}", sep="\n\n")
-
-
-@app.command()
-def tokenizer(yaml: Yaml, overrides: Overrides = None) -> None:
-    """Learn one joint subword vocabulary and measure it on every language."""
-    from training.tokenizer import TokenizerConfig, train_tokenizer
-
-    print(train_tokenizer(TokenizerConfig.load(yaml, overrides or ())).table())
-
-
-@app.command()
-def langid(yaml: Yaml, overrides: Overrides = None) -> None:
-    """Fit the language identifier and score it on held-back text."""
-    from training.langid import LangidConfig, fit_langid
-
-    print(fit_langid(LangidConfig.load(yaml, overrides or ())).table())
-
-
-@app.command()
-def base(yaml: Yaml, overrides: Overrides = None) -> None:
-    """Train a multilingual encoder or translator; a killed run goes on where it was."""
-    from training.base import BaseConfig, train_base
-
-    print(train_base(BaseConfig.load(yaml, overrides or ())).model_dump_json(indent=2))
-
-
-@app.command()
-def module(yaml: Yaml, overrides: Overrides = None) -> None:
-    """Train a language or task module, or one of its baselines."""
-    from training.module import ModuleConfig, train_module
-
-    print(train_module(ModuleConfig.load(yaml, overrides or ())).model_dump_json(indent=2))
-
-
-@app.command()
-def score(yaml: Yaml, overrides: Overrides = None) -> None:
-    """Score every published module of a base, and the bare base."""
-    from training.scoreboard import ScoreConfig, score_published
-
-    config = ScoreConfig.load(yaml, overrides or ())
-    print(f"{len(score_published(config).rows)} systems scored; see {config.out}")
-
-
-@app.command()
-def baseline(yaml: Yaml, overrides: Overrides = None) -> None:
-    """Score what task modules must beat."""
-    from training.baselines import BaselineConfig, score_baselines
-
-    config = BaselineConfig.load(yaml, overrides or ())
-    print(f"{len(score_baselines(config))} rivals scored; see {config.out}")
-
-
-@app.command()
-def results() -> None:
-    """Write the tables of docs/results.md and the README from the score files."""
-    from training.results import ResultsConfig, write_results
-
-    print(write_results(ResultsConfig()))
+for _name, (_file, _settings, _function, _purpose) in COMMANDS.items():
+    app.command(_name, help=_purpose)(command(_file, _settings, _function))
 
 
 def main() -> None:

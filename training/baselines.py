@@ -40,7 +40,16 @@ class BaselineRow(Frozen):
     metrics: tuple[Metric, ...]
 
 
-def score_baselines(config: BaselineConfig) -> list[BaselineRow]:
+class Rivals(Frozen):
+    """Everything a task module is compared with."""
+
+    rows: tuple[BaselineRow, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.rows)} rivals scored"
+
+
+def score_baselines(config: BaselineConfig) -> Rivals:
     """Fits and scores the linear models, collects the other rivals, writes all as JSON.
 
     Raises:
@@ -52,9 +61,9 @@ def score_baselines(config: BaselineConfig) -> list[BaselineRow]:
     ]
     rows += collect_runs(config.runs, config.split)
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    dumped = {"rows": [row.model_dump(mode="json") for row in rows]}
-    write_atomic(config.out, json.dumps(dumped, indent=1) + "\n")
-    return rows
+    rivals = Rivals(rows=tuple(rows))
+    write_atomic(config.out, json.dumps(rivals.model_dump(mode="json"), indent=1) + "\n")
+    return rivals
 
 
 def linear_metrics(settings: TaskSettings, config: BaselineConfig) -> list[Metric]:

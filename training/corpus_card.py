@@ -67,6 +67,9 @@ class CorpusCard(Frozen):
         )
         return "\n\n".join(parts) + "\n"
 
+    def __str__(self) -> str:
+        return f"{self.count_table()}\n\n{self.size_table()}\n\ndigest {self.digest}"
+
     def count_table(self) -> str:
         """One line per source and language, one column per filter that took something."""
         names = [name for name in self.filters if any(name in c.dropped for c in self.counts)]

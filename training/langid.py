@@ -70,6 +70,9 @@ class LangidCard(Frozen):
     test: tuple[Score, ...]
     config: Mapping[str, object]
 
+    def __str__(self) -> str:
+        return self.table()
+
     def table(self) -> str:
         """One line per language: dev and test accuracy, and what it is taken for."""
         tests = {score.language: score for score in self.test}

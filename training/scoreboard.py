@@ -52,6 +52,9 @@ class Scoreboard(Frozen):
     environment: Mapping[str, JsonValue]
     rows: tuple[Row, ...]
 
+    def __str__(self) -> str:
+        return f"{len(self.rows)} systems of {self.base} scored on {self.split}"
+
 
 def score_published(config: ScoreConfig) -> Scoreboard:
     """Scores what is published; writes the board as JSON.

@@ -88,6 +88,9 @@ class TokenizerCard(Frozen):
     library: str
     config: Mapping[str, object]
 
+    def __str__(self) -> str:
+        return self.table()
+
     def table(self) -> str:
         """One line per language."""
         lines = ["language  tokens/word  tokens/char  unknown  bytes"]
