@@ -28,9 +28,9 @@ from training.sizes import (
     SHAPES,
     Size,
     encoder_config,
-    sinusoidal_positions,
     translator_config,
 )
+from training.starting_weights import informed_start
 from training.trainer import Optimisation, SparseTrainer, arguments, fit
 
 
@@ -55,6 +55,8 @@ class BaseConfig(RunConfig):
     block_tokens: int = 128
     mask_rate: float = 0.15
     dropout: float = 0.1
+    informed_start: bool = True
+    """Encoder from scratch: word vectors, positions and attention set before the first step."""
     sampling_exponent: float = 0.5
     epoch_cap: float = 20.0
     optimisation: Optimisation
@@ -95,7 +97,6 @@ def start(config: BaseConfig) -> tuple[Architecture, PreTrainedTokenizerBase]:
     shape = SHAPES[config.size]
     if config.kind == "encoder":
         encoder = XLMRobertaForMaskedLM(encoder_config(shape, tokenizer, config.dropout))
-        sinusoidal_positions(encoder)
         return EncoderArchitecture(encoder), tokenizer
     translator = M2M100ForConditionalGeneration(translator_config(shape, tokenizer, config.dropout))
     return TranslatorArchitecture(translator), tokenizer
@@ -115,6 +116,9 @@ def masked_trainer(
         for tag in config.languages
     }
     settings = config.optimisation
+    if config.start_from is None and config.informed_start:
+        first = max(special.start, special.end, special.pad) + 1
+        informed_start(architecture.model, blocks, first, settings.seed)
     total = settings.steps * settings.batch_size * settings.gradient_accumulation
     mix = (config.sampling_exponent, config.epoch_cap)
     return SparseTrainer(

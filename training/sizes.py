@@ -1,15 +1,12 @@
 """The shapes of our own bases: nano for tests, mini for two cores, small for a GPU."""
 
-import math
 from typing import Literal
 
-import torch
 from transformers import (
     M2M100Config,
     PretrainedConfig,
     PreTrainedTokenizerBase,
     XLMRobertaConfig,
-    XLMRobertaForMaskedLM,
 )
 
 from langmod.config import Frozen
@@ -57,18 +54,6 @@ def encoder_config(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-
-
-def sinusoidal_positions(model: XLMRobertaForMaskedLM) -> None:
-    """Starts the learned positions from sinusoids (Vaswani et al. 2017) of the words' magnitude.
-
-    Heads that look at near neighbours, the first thing a masked model needs, come far sooner.
-    """
-    table = model.roberta.embeddings.position_embeddings.weight.data  # [positions, D]
-    places = torch.arange(len(table), dtype=torch.float32).unsqueeze(1)
-    rates = torch.exp(torch.arange(0, table.shape[1], 2) * (-math.log(10_000) / table.shape[1]))
-    waves = torch.stack([(places * rates).sin(), (places * rates).cos()], 2).flatten(1)
-    table.copy_(waves * model.config.initializer_range * math.sqrt(2))
 
 
 def translator_config(
