@@ -97,7 +97,7 @@ class PairFilter:
         # An identifier that does not know the language cannot say that a text is not in it.
         if self.identifier is None or language not in self.identifier.languages:
             return False
-        return self.identifier.predict([text])[0][0] != language
+        return bool(text.strip()) and self.identifier.predict([text])[0][0] != language
 
 
 def sentence_chrf(hypothesis: str, reference: str) -> float:

@@ -1,0 +1,323 @@
+"""The translator's engine and endpoints: directions, modules, faults, synthetic pairs."""
+
+import asyncio
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import CHRF
+
+from langmod.errors import BadRequest, LangmodError, UnknownLanguage
+from langmod.langid import LanguageIdentifier, ngram_buckets
+from langmod.specs import ROW_TOLERANCE
+from service.back_translation import Pair, PairFilter
+from service.settings import Settings
+from service.translator import TranslatorEngine
+from service.translator_schemas import BackTranslateRequest, TranslateRequest
+from tests.service.published import publish
+from tests.text import SENTENCES
+
+KO, EN, MN = (SENTENCES[tag][0] for tag in ("ko", "en", "mn"))
+SCALE = 0.2
+"""How strong a module is: enough to change what is said, not so much that nothing ends."""
+
+
+@pytest.fixture
+def folder(tiny_translator, tmp_path):
+    """A copy of the tiny translator with modules of two directions."""
+    folder = tmp_path / "models" / tiny_translator.name
+    shutil.copytree(tiny_translator, folder)
+    publish(folder, "ko-en", "language", "bottleneck", scale=SCALE, source="ko", target="en")
+    publish(folder, "en-ko", "language", "lora", scale=SCALE, source="en", target="ko")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def identifier():
+    """Knows the languages of the test's sentences by their letters."""
+    bits = 12
+    weights = np.zeros((2**bits, len(SENTENCES)), np.float32)
+    for column, texts in enumerate(SENTENCES.values()):
+        buckets = np.concatenate([ngram_buckets(text, bits) for text in texts])
+        np.add.at(weights[:, column], buckets, 50 / len(buckets))
+    return LanguageIdentifier(tuple(SENTENCES), weights, np.zeros(len(SENTENCES)))
+
+
+@pytest.fixture
+def engine(folder, identifier):
+    engine = TranslatorEngine(folder, Settings(precision="fp32", threads=1), identifier)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def client(serve, folder):
+    return serve(Settings(models=folder.parent, precision="fp32", threads=1))
+
+
+def translate(engine, **body):
+    return asyncio.run(engine.translate(TranslateRequest(**body)))
+
+
+def back_translate(engine, **body):
+    return asyncio.run(engine.back_translate(BackTranslateRequest(**body)))
+
+
+def names(answer):
+    return [key.partition("@")[0] for key in answer["modules"]]
+
+
+def test_translations_come_best_first_with_their_scores(engine):
+    (answer,) = translate(engine, texts=[KO], source="kor", target="mn", beams=4, n_best=3)
+    assert (answer["source"], answer["source_probability"], answer["target"]) == ("ko", None, "mn")
+    assert answer["source_tokens"] == len(engine.encoder.encode_sentence(KO, "ko"))
+    scores = [each["score"] for each in answer["translations"]]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert answer["translation"] == answer["translations"][0]["text"]
+    assert answer["modules"] == []
+    assert "\0" not in answer["translation"]
+    assert "__" not in answer["translation"]
+
+
+def test_each_direction_runs_through_its_own_module(engine, folder):
+    (there,) = translate(engine, texts=[KO], source="ko", target="en")
+    (back,) = translate(engine, texts=[EN], source="en", target="ko")
+    assert (names(there), names(back)) == (["ko-en"], ["en-ko"])
+    shutil.rmtree(folder / "modules" / "ko-en")
+    (bare,) = translate(engine, texts=[KO], source="ko", target="en")
+    assert bare["modules"] == []
+    assert bare["translations"] != there["translations"]
+
+
+def test_a_source_left_out_is_detected(engine):
+    texts = [SENTENCES[tag][1] for tag in SENTENCES]
+    answers = translate(engine, texts=texts, target="mn")
+    assert [getattr(each, "code", None) for each in answers] == [None, "bad_request", None, None]
+    assert "both 'mn'" in answers[1].message
+    found = [answers[place] for place in (0, 2, 3)]
+    assert [each["source"] for each in found] == ["en", "ko", "kk"]
+    assert all(0.5 < each["source_probability"] <= 1 for each in found)
+    given = translate(engine, texts=texts[:1], source="en", target="mn")
+    assert given[0]["translations"] == found[0]["translations"]
+
+
+def test_a_long_text_is_refused_and_its_neighbours_answered(engine):
+    alone = translate(engine, texts=[KO], source="ko", target="en")
+    texts = [KO, "x " * 500, "", KO]
+    first, long, empty, last = translate(engine, texts=texts, source="ko", target="en")
+    assert (long.code, empty.code) == ("text_too_long", "bad_request")
+    assert first == last == alone[0]
+
+
+def test_a_module_that_breaks_its_numbers_harms_only_its_own_rows(engine, folder):
+    (quiet,) = translate(engine, texts=[EN], source="en", target="ko")
+    publish(folder, "mad", "language", "bottleneck", scale=1e20, source="mn", target="ko")
+
+    async def together():
+        asked = [
+            TranslateRequest(texts=[text], source=tag, target="ko", beams=2)
+            for tag, text in [("mn", MN), ("en", EN)] * 3
+        ]
+        return await asyncio.gather(*(engine.translate(each) for each in asked))
+
+    for (mad,), (sane,) in zip(*[iter(asyncio.run(together()))] * 2, strict=True):
+        assert isinstance(mad, LangmodError)
+        assert "not finite" in mad.message
+        assert sane["modules"] == quiet["modules"]
+        assert np.isfinite(sane["translations"][0]["score"])
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        ({"target": "kx"}, UnknownLanguage, "no language 'kx'; near names: ko, kk"),
+        ({"target": "not a tag"}, UnknownLanguage, "no language 'not a tag'"),
+        ({"source": "xx", "target": "en"}, UnknownLanguage, "no language 'xx'"),
+        ({"target": "kor"}, BadRequest, "source and target are both 'ko'"),
+        ({"target": "en", "beams": 2, "n_best": 3}, BadRequest, "n_best: got 3, at most 2; ask"),
+        ({"target": "en", "max_length": 65}, BadRequest, "max_length: got 65, at most 64"),
+        ({"target": "mn", "modules": ["ko-en"]}, BadRequest, "'ko-en' serves ko→en, not ko→mn"),
+    ],
+)
+def test_what_cannot_be_translated_is_refused_as_a_whole(engine, body, error, words):
+    with pytest.raises(error, match=words):
+        translate(engine, **{"texts": [KO], "source": "ko"} | body)
+
+
+def test_requests_of_many_kinds_share_batches_and_change_nothing(engine, monkeypatch):
+    requests = [
+        TranslateRequest(
+            texts=list(SENTENCES[source][:2]), source=source, target=target, beams=beams
+        )
+        for source in SENTENCES
+        for target in SENTENCES
+        for beams in (1, 3)
+        if source != target
+    ]
+    alone = [asyncio.run(engine.translate(request)) for request in requests]
+    sizes, run = [], engine._decoder.decode
+
+    def decode(sentences, pinned):
+        sizes.append(len(sentences))
+        return run(sentences, pinned)
+
+    monkeypatch.setattr(engine._decoder, "decode", decode)
+
+    async def together():
+        return await asyncio.gather(*(engine.translate(request) for request in requests))
+
+    assert len({names(answers[0])[0] for answers in alone if names(answers[0])}) == 2
+    for before, after in zip(alone, asyncio.run(together()), strict=True):
+        for one, other in zip(before, after, strict=True):
+            assert one["translation"] == other["translation"]
+            assert one["modules"] == other["modules"]
+            scores = [each["translations"][0]["score"] for each in (one, other)]
+            assert scores[0] == pytest.approx(scores[1], abs=ROW_TOLERANCE)
+    assert sum(sizes) == 2 * len(requests)
+    assert max(sizes) > 8
+
+
+def test_a_pair_is_two_translations_and_their_chrf(engine):
+    (answer,) = back_translate(engine, texts=[KO], language="kor", pivot="en", n=3, beams=4)
+    assert (answer["language"], answer["pivot"]) == ("ko", "en")
+    assert names(answer) == ["ko-en", "en-ko"]
+    there = translate(engine, texts=[KO], source="ko", target="en", beams=4, n_best=3)
+    assert len(answer["pairs"]) == 3
+    for pair, made in zip(answer["pairs"], there[0]["translations"], strict=True):
+        assert (pair["source"], pair["target"]) == (made["text"], KO)
+        assert pair["score"] == pytest.approx(made["score"], abs=ROW_TOLERANCE)
+        (back,) = translate(engine, texts=[made["text"]], source="en", target="ko", beams=4)
+        assert pair["round_trip"] == back["translation"]
+        expected = CHRF().sentence_score(back["translation"], [KO]).score
+        assert pair["chrf"] == pytest.approx(expected, abs=0.01)
+        assert pair["keep"] == (not pair["reasons"])
+    assert answer["signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0")
+
+
+def test_samples_depend_on_seed_and_text_alone(engine):
+    def sources(texts, place=0, **body):
+        settings = {"language": "ko", "mode": "sample", "n": 3, "top_k": 30, "round_trip": False}
+        answer = back_translate(engine, texts=texts, **settings | body)[place]
+        return [pair["source"] for pair in answer["pairs"]]
+
+    first = sources([KO])
+    assert first == sources([KO]) == sources([*SENTENCES["ko"][::-1]], place=5)
+    assert len(set(first)) > 1
+    assert first != sources([KO], seed=1)
+    assert sources([KO], n=2) == first[:2]
+    assert sources([KO], top_k=1) == sources([KO], n=1, mode="greedy") * 3
+    assert sources([KO], temperature=0.01) == sources([KO], top_k=1)
+
+
+def test_round_trips_can_be_left_out(engine):
+    (answer,) = back_translate(engine, texts=[KO], language="ko", round_trip=False)
+    (pair,) = answer["pairs"]
+    assert pair["round_trip"] is pair["chrf"] is answer["signature"] is None
+    assert not {"no_round_trip", "low_chrf"} & set(pair["reasons"])
+    assert names(answer) == ["ko-en"]
+
+
+def test_faults_of_back_translation_stand_in_their_places(engine):
+    texts = [KO, "x " * 500, EN]
+    answered, long, same = back_translate(engine, texts=texts, pivot="en")
+    assert answered["language"] == "ko"
+    assert answered["pairs"]
+    assert isinstance(long, LangmodError)
+    assert "both 'en'" in same.message
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        ({"mode": "greedy", "n": 2}, BadRequest, "n: got 2, at most 1; greedy search finds one"),
+        ({"n": 5}, BadRequest, "n: got 5, at most 4; ask for more beams or mode sample"),
+        ({"pivot": "ko"}, BadRequest, "both 'ko'"),
+        ({"pivot": "xx"}, UnknownLanguage, "no language 'xx'"),
+        ({"pivot": "mn", "modules": ["ko-en"]}, BadRequest, "serves ko→en, not ko→mn, mn→ko"),
+    ],
+)
+def test_what_cannot_be_back_translated_is_refused_as_a_whole(engine, body, error, words):
+    with pytest.raises(error, match=words):
+        back_translate(engine, **{"texts": [KO], "language": "ko"} | body)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({}, []),
+        ({"round_trip": "아주 다른 말"}, ["low_chrf"]),
+        ({"round_trip": None}, ["no_round_trip"]),
+        ({"tokens": (20, 7)}, ["length_ratio"]),
+        ({"tokens": (7, 20)}, ["length_ratio"]),
+        ({"source": " " + KO}, ["copy", "source_language"]),
+        ({"source": MN}, ["source_language"]),
+        ({"source": "", "round_trip": None}, ["empty", "no_round_trip"]),
+        ({"target": EN, "round_trip": EN, "source": EN.upper()}, ["copy", "target_language"]),
+        ({"pivot": "fr"}, []),
+    ],
+)
+def test_every_reason_not_to_keep_a_pair(identifier, changes, reasons):
+    good = {"target": KO, "language": "ko", "source": EN, "pivot": "en", "score": -1.0}
+    pair = Pair(**{**good, "tokens": (10, 9), "round_trip": KO} | changes)
+    request = BackTranslateRequest(texts=[KO], language="ko")
+    verdict = PairFilter(request, identifier).judge(pair)
+    assert verdict["reasons"] == reasons
+    assert verdict["keep"] == (not reasons)
+    assert (verdict["chrf"] == 100) == (pair.round_trip == pair.target)
+
+
+def post(client, endpoint, **body):
+    return client.post(f"/{endpoint}", json=body)
+
+
+def test_both_endpoints_answer_over_http(client):
+    response = post(
+        client, "translate", texts=[KO, "x " * 500], source="ko", target="en", beams=2, n_best=2
+    )
+    assert response.status_code == 200
+    answer, fault = response.json()["results"]
+    assert fault["error"]["code"] == "text_too_long"
+    assert set(answer) == {
+        "source", "source_tokens", "target", "translation", "translations", "modules"
+    }  # fmt: skip
+    assert [set(each) for each in answer["translations"]] == [{"text", "score", "tokens"}] * 2
+    (made,) = post(client, "back_translate", texts=[KO], language="ko").json()["results"]
+    assert set(made) == {"language", "pivot", "signature", "pairs", "modules"}
+    assert {"source", "target", "score", "length_ratio", "keep", "reasons"} <= set(made["pairs"][0])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "status", "words"),
+    [
+        ("translate", {"source": "ko", "target": "xx"}, 404, "no language 'xx'"),
+        ("translate", {"source": "ko", "target": "ko"}, 400, "source and target are both 'ko'"),
+        ("translate", {"target": "en"}, 400, "source: name it"),
+        ("translate", {"source": "ko"}, 400, "target: Field required"),
+        ("translate", {"source": "ko", "target": "en", "beams": 9}, 400, "beams: "),
+        ("translate", {"source": "ko", "target": "en", "beams": 0}, 400, "beams: "),
+        ("translate", {"source": "ko", "target": "en", "n_best": 2}, 400, "n_best: got 2"),
+        ("translate", {"source": "ko", "target": "en", "max_length": 1}, 400, "max_length: "),
+        ("translate", {"source": "ko", "target": "en", "modules": ["ko-em"]}, 404, "ko-en"),
+        ("back_translate", {"language": "ko", "mode": "best"}, 400, "mode: "),
+        ("back_translate", {"language": "ko", "seed": -1}, 400, "seed: "),
+        ("back_translate", {"language": "ko", "pivot": "xx"}, 404, "no language 'xx'"),
+    ],
+)
+def test_bad_requests_over_http(client, endpoint, body, status, words):
+    response = post(client, endpoint, texts=[KO], **body)
+    assert response.status_code == status
+    assert words in response.json()["error"]["message"]
+
+
+def test_many_callers_at_once_over_http(client):
+    bodies = [
+        {"texts": [SENTENCES[source][0]], "source": source, "target": target}
+        for source, target in [("ko", "en"), ("en", "ko"), ("mn", "kk"), ("kk", "mn")]
+    ]
+    alone = [post(client, "translate", **body).json() for body in bodies]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda body: post(client, "translate", **body).json(), bodies * 4))
+    for one, other in zip(alone * 4, found, strict=True):
+        assert one["results"][0]["translation"] == other["results"][0]["translation"]
