@@ -25,7 +25,7 @@ from service.settings import Settings
 from service.stacks import Wanted
 from service.translator_schemas import BackTranslateRequest, TranslateRequest
 
-Way = tuple[str, str]
+Direction = tuple[str, str]
 """Source and target language."""
 LONGER = 2
 MORE = 10
@@ -44,7 +44,7 @@ class Leg:
     sampling: Sampling | None = None
 
     @property
-    def way(self) -> Way:
+    def direction(self) -> Direction:
         """From where to where."""
         return self.source.tag, self.target
 
@@ -60,7 +60,7 @@ class TranslatorRow:
     @property
     def language(self) -> str:
         """Whose turn it takes: each direction's."""
-        return "→".join(self.leg.way)
+        return "→".join(self.leg.direction)
 
     @property
     def length(self) -> int:
@@ -121,12 +121,12 @@ class TranslatorEngine(Engine[TranslatorRow]):
         self, endpoint: str, texts: Sequence[str], legs: Sequence[Leg], modules: Sequence[str]
     ) -> list[Outcome]:
         @cache
-        def stack(way: Way) -> Stack:
-            return self._stack(way, modules)
+        def stack(direction: Direction) -> Stack:
+            return self._stack(direction, modules)
 
         def prepare(place: int, text: Text) -> Prepared[TranslatorRow]:
             leg = legs[place]
-            row = TranslatorRow(leg, stack(leg.way), self._sentence(str(text), leg))
+            row = TranslatorRow(leg, stack(leg.direction), self._sentence(str(text), leg))
             return Prepared(row, lambda hypotheses: self._answer(row, hypotheses))
 
         return await self.answer(endpoint, texts, prepare)
@@ -142,9 +142,9 @@ class TranslatorEngine(Engine[TranslatorRow]):
             Leg(each, target, request.beams, request.n_best, request.max_length) for each in spoken
         ]
         self._check_served(target)
-        self._check_modules(request.modules, {leg.way for leg in legs})
+        self._check_modules(request.modules, {leg.direction for leg in legs})
         if request.source is not None:
-            self._stack(legs[0].way, request.modules)
+            self._stack(legs[0].direction, request.modules)
         return legs
 
     def _legs_there(self, request: BackTranslateRequest) -> list[Leg]:
@@ -159,11 +159,12 @@ class TranslatorEngine(Engine[TranslatorRow]):
             Leg(each, pivot, width, request.n, sampling=self._sampling(request, text))
             for each, text in zip(spoken, request.texts, strict=True)
         ]
-        ways = {leg.way for leg in legs}
         self._check_served(pivot)
-        self._check_modules(request.modules, ways | {way[::-1] for way in ways})
+        there = {leg.direction for leg in legs}
+        back = {(target, source) for source, target in there}
+        self._check_modules(request.modules, there | back)
         if request.language is not None:
-            self._stack(legs[0].way, request.modules)
+            self._stack(legs[0].direction, request.modules)
         return legs
 
     def _sampling(self, request: BackTranslateRequest, text: str) -> Sampling | None:
@@ -173,8 +174,8 @@ class TranslatorEngine(Engine[TranslatorRow]):
         # Of the text, not its place: the same text draws the same in any company.
         return Sampling(top_k, request.temperature, (request.seed, crc32(text.encode())))
 
-    def _stack(self, way: Way, modules: Sequence[str]) -> Stack:
-        source, target = way
+    def _stack(self, direction: Direction, modules: Sequence[str]) -> Stack:
+        source, target = direction
         if source == target:
             raise BadRequest(
                 f"source and target are both {source!r}; name another target, or the source if "
@@ -182,12 +183,12 @@ class TranslatorEngine(Engine[TranslatorRow]):
                 source=source,
                 target=target,
             )
-        for tag in way:
+        for tag in direction:
             self._check_served(tag)
-        named = tuple(name for name in modules if self._direction(name) in (None, way))
+        named = tuple(name for name in modules if self._direction_of(name) in (None, direction))
         return self.resolver.stack(Wanted(source=source, target=target, modules=named))
 
-    def _direction(self, reference: str) -> Way | None:
+    def _direction_of(self, reference: str) -> Direction | None:
         manifest = self.resolver.index.named(reference).manifest
         source, target = manifest.source, manifest.target
         return (source, target) if source and target else None
@@ -196,12 +197,12 @@ class TranslatorEngine(Engine[TranslatorRow]):
         if tag not in self.base.language_tokens:
             raise UnknownLanguage(tag, sorted(self.base.language_tokens))
 
-    def _check_modules(self, modules: Sequence[str], ways: set[Way]) -> None:
+    def _check_modules(self, modules: Sequence[str], directions: set[Direction]) -> None:
         for name in modules:
-            way = self._direction(name)
-            if way is not None and way not in ways:
-                asked = ", ".join("→".join(each) for each in sorted(ways))
-                raise BadRequest(f"modules: {name!r} serves {'→'.join(way)}, not {asked}")
+            direction = self._direction_of(name)
+            if direction is not None and direction not in directions:
+                asked = ", ".join("→".join(each) for each in sorted(directions))
+                raise BadRequest(f"modules: {name!r} serves {'→'.join(direction)}, not {asked}")
 
     def _sentence(self, text: str, leg: Leg) -> Sentence:
         encoded = self.encoder.encode_sentence(text, leg.source.tag)
@@ -242,11 +243,11 @@ class TranslatorEngine(Engine[TranslatorRow]):
     def _judged(
         self, request: BackTranslateRequest, there: Sequence[Outcome], back: Sequence[Outcome]
     ) -> list[Outcome]:
-        judge, ways_back = PairFilter(request, self._identifier), iter(back)
+        judge, round_trips = PairFilter(request, self._identifier), iter(back)
         return [
             outcome
             if isinstance(outcome, LangmodError)
-            else judge.answer(text, outcome, list(islice(ways_back, request.n)))
+            else judge.answer(text, outcome, list(islice(round_trips, request.n)))
             for text, outcome in zip(request.texts, there, strict=True)
         ]
 
