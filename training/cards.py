@@ -4,8 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from langmod.config import write_atomic
 from langmod.languages import english_name
-from langmod.specs import BaseSpec
+from langmod.specs import BaseSpec, Metric
+
+SCORES = "## Scores"
 
 
 def draw_curve(curve: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
@@ -49,11 +52,35 @@ scratch by `python -m training base` with the settings in `training.json`.
 
 ![training loss](curve.png)
 
-## Scores
+{SCORES}
 
-`evaluation.json` holds them with their signatures; `docs/results.md` shows them in tables.
+Not scored yet: `python -m training score`.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def write_card_scores(folder: Path, metrics: Sequence[Metric]) -> None:
+    """Writes ``evaluation.json`` and the scores of the README.md, replacing older ones."""
+    rows = [metric.model_dump(mode="json") for metric in metrics]
+    write_atomic(folder / "evaluation.json", json.dumps({"metrics": rows}, indent=1) + "\n")
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {folder.name}\n\n"
+    write_atomic(card, f"{text.partition(SCORES)[0]}{SCORES}\n\n{score_table(metrics)}")
+
+
+def score_table(metrics: Sequence[Metric]) -> str:
+    """A row for each language or direction, a column for each metric, then the signatures."""
+    names = list(dict.fromkeys(metric.name for metric in metrics))
+    cells = {(metric.language, metric.name): f"{metric.value:.3f}" for metric in metrics}
+    places = dict.fromkeys(metric.language for metric in metrics)
+    lines = [f"| | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]
+    for place in places:
+        shown = [cells.get((place, name), "–") for name in names]
+        lines.append(f"| {place} | {' | '.join(shown)} |")
+    splits = ", ".join(dict.fromkeys(metric.split for metric in metrics))
+    signatures = dict.fromkeys(f"- {metric.name}: `{metric.signature}`" for metric in metrics)
+    about = f"The bare base on the {splits} split; `evaluation.json` has every number in full."
+    return "\n".join([about, "", *lines, "", *signatures, ""])
 
 
 def _last_loss(curve: Sequence[Mapping[str, float]]) -> float:

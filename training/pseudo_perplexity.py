@@ -42,6 +42,7 @@ def pseudo_likelihood(
     sparse: SparseHead,
     sentences: Sequence[tuple[str, list[int]]],
     special: Special,
+    device: torch.device | str = "cpu",
 ) -> PseudoLikelihood:
     """Scores sentences given as text and ids without special tokens.
 
@@ -49,7 +50,8 @@ def pseudo_likelihood(
     that ``sparse`` has chosen, one in each row.
     """
     nats, tokens = 0.0, 0
-    for ids, mask, places, truths in _batches(sentences, special):
+    for batch in _batches(sentences, special):
+        ids, mask, places, truths = (each.to(device) for each in batch)
         sparse.chosen = functional.one_hot(places, ids.shape[1]).bool()
         try:
             with torch.no_grad():

@@ -2,24 +2,24 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from langmod.config import RunConfig, write_atomic
 
-Cells = dict[tuple[str, str], float]
-"""(system, column) → value."""
 START, END = "<!-- scores:start -->", "<!-- scores:end -->"
-TASK_METRICS = {"topic": "accuracy", "sentiment": "accuracy", "ner": "f1"}
 SYSTEMS = {
+    "none": "bare base",
     "tfidf-lr": "TF-IDF n-grams + LR",
     "head": "bare base + head",
-    "lora": "LoRA",
-    "bottleneck": "bottleneck",
+    "lora": "LoRA module",
+    "bottleneck": "bottleneck module",
     "base": "full fine-tuning",
-    "none": "bare base",
 }
+RIVALS = ("none", "tfidf-lr", "head")
+"""What a module should beat; full fine-tuning trains every weight and is no fair rival."""
 
 
 class ResultsConfig(RunConfig):
@@ -30,20 +30,43 @@ class ResultsConfig(RunConfig):
     readme: Path = Path("README.md")
 
 
+@dataclass(frozen=True)
+class Measure:
+    """How a metric is shown."""
+
+    title: str
+    best: Callable[..., float]
+    factor: float = 1.0
+    digits: int = 1
+
+    def shown(self, value: float) -> float:
+        """A value as its table has it; what looks the same counts as the same."""
+        return round(value * self.factor, self.digits)
+
+
+MEASURES = {
+    "bits_per_byte": Measure("bits per byte by pseudo-likelihood, lower is better", min, 1.0, 3),
+    "chrf++": Measure("chrF++ of greedy translations, higher is better", max),
+    "accuracy": Measure("accuracy × 100, higher is better", max, 100.0),
+    "f1": Measure("F1 of whole spans × 100, higher is better", max, 100.0),
+}
+Cells = dict[tuple[str, str], float]
+"""(system, language or direction) → value as shown."""
+
+
 def write_results(config: ResultsConfig) -> str:
-    """Writes the page and the README's section; returns the tables."""
-    boards = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
+    """Writes the page, and the README's section where it has one; returns the tables."""
+    boards = [
+        json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(config.scores.glob("*.json"))
-    }
+    ]
     tables = "\n\n".join(sections(boards))
     introduction = (
         "# Scores\n\nMade by `make scores` from `benchmarks/results/scores/*.json`, where every "
-        "number has its signature and the digest of its data. Test splits; bold is the best of a "
-        "column.\n\n"
+        "number has its signature and the digest of its data. Bold is the best of a column.\n\n"
     )
     write_atomic(config.page, introduction + tables + "\n")
-    text = config.readme.read_text(encoding="utf-8")
+    text = config.readme.read_text(encoding="utf-8") if config.readme.is_file() else ""
     if START in text and END in text:
         pattern = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.DOTALL)
         section = f"{START}\n\n{tables}\n\n{END}"
@@ -51,90 +74,84 @@ def write_results(config: ResultsConfig) -> str:
     return tables
 
 
-def sections(boards: Mapping[str, Any]) -> list[str]:
-    """One titled table for each kind of score that there is."""
+def sections(boards: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each base a table of its language modules or directions, and one of each task."""
+    rivals = [row for board in boards if "base" not in board for row in board["rows"]]
     found = []
-    for board in boards.values():
-        rows = board["rows"]
-        if any(row.get("language") and "-" not in row["language"] for row in rows):
-            found.append(language_section(rows))
-        if any(row.get("language") and "-" in row["language"] for row in rows):
-            found.append(direction_section(rows))
-    return found + task_sections(boards)
-
-
-def language_section(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Bits per byte of each language with and without its modules, lower is better."""
-    chosen = [row for row in rows if row.get("language")]
-    cells = {
-        (row["method"], row["language"]): metric["value"]
-        for row in chosen
-        for metric in row["metrics"]
-        if metric["name"] == "bits_per_byte"
-    }
-    title = "### Language modules: bits per byte, by pseudo-likelihood (lower is better)"
-    return f"{title}\n\n{table(cells, ('none', 'lora', 'bottleneck'), best=min, digits=3)}"
-
-
-def direction_section(rows: Sequence[Mapping[str, Any]]) -> str:
-    """chrF++ of each direction and origin with and without its module, higher is better."""
-    parts = []
-    origins = sorted(
-        {
-            metric["name"].removeprefix("chrf++ ")
-            for row in rows
-            for metric in row["metrics"]
-            if metric["name"].startswith("chrf++")
-        }
-    )
-    for origin in origins:
-        cells = {
-            (row["method"], row["language"]): metric["value"]
-            for row in rows
-            for metric in row["metrics"]
-            if metric["name"] == f"chrf++ {origin}"
-        }
-        title = f"### Translation: chrF++ on `{origin}` sentences (greedy, higher is better)"
-        systems = ("none", "lora", "bottleneck")
-        parts.append(f"{title}\n\n{table(cells, systems, best=max, digits=1)}")
-    return "\n\n".join(parts)
-
-
-def task_sections(boards: Mapping[str, Any]) -> list[str]:
-    """One table a task: our modules among their rivals, higher is better."""
-    rows = [row for board in boards.values() for row in board["rows"] if row.get("task")]
-    found = []
-    for task, name in TASK_METRICS.items():
-        cells = {
-            (row.get("system") or row["method"], metric["language"]): 100 * metric["value"]
-            for row in rows
-            if row["task"] == task
-            for metric in row["metrics"]
-            if metric["name"] == name
-        }
-        if cells:
-            systems = ("tfidf-lr", "head", "lora", "bottleneck", "base")
-            title = f"### Task `{task}`: {name} × 100 (higher is better)"
-            found.append(f"{title}\n\n{table(cells, systems, best=max, digits=1)}")
+    for board in boards:
+        if "base" not in board:
+            continue
+        rows = board["rows"] + [row for row in rivals if row["base"] in (None, board["base"])]
+        for task in dict.fromkeys(row["task"] for row in board["rows"]):
+            own = [row for row in rows if row["task"] == task]
+            about = f"{board['base']}, {board['split']} split"
+            found += [section(own, name, about) for name in _names(own)]
     return found
 
 
-def table(cells: Cells, systems: Sequence[str], best: Any, digits: int) -> str:
+def section(rows: Sequence[Mapping[str, Any]], name: str, about: str) -> str:
+    """One metric of one task, or of the language modules: title, table, and who loses where."""
+    kind, _, origin = name.partition(" ")
+    measure = MEASURES[kind]
+    cells = {
+        (row.get("system") or row["method"], metric["language"]): measure.shown(metric["value"])
+        for row in rows
+        for metric in row["metrics"]
+        if metric["name"] == name
+    }
+    subject = f"Task `{rows[0]['task']}`" if rows[0]["task"] else "Language modules"
+    origin = f" on `{origin}` sentences" if origin else ""
+    title = f"### {subject}: {measure.title}{origin} ({about})"
+    return "\n\n".join([title, table(cells, measure), *losses(cells, measure)])
+
+
+def table(cells: Cells, measure: Measure) -> str:
     """Systems down, columns across, the best of each column in bold."""
     columns = sorted({column for _, column in cells})
+    present = {system for system, _ in cells}
     lines = [f"| | {' | '.join(columns)} |", f"|---|{'--:|' * len(columns)}"]
-    for system in systems:
-        if not any((system, column) in cells for column in columns):
-            continue
-        shown = [_cell(cells, system, column, best, digits) for column in columns]
-        lines.append(f"| {SYSTEMS[system]} | {' | '.join(shown)} |")
+    for system in sorted(present, key=_order):
+        shown = [_cell(cells, system, column, measure) for column in columns]
+        lines.append(f"| {SYSTEMS.get(system, system)} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
-def _cell(cells: Cells, system: str, column: str, best: Any, digits: int) -> str:
+def losses(cells: Cells, measure: Measure) -> list[str]:
+    """Where a module does worse than a rival, a sentence each, as one paragraph."""
+    modules = {system for system, _ in cells} - {*RIVALS, "base"}
+    found = []
+    for system in sorted(modules, key=_order):
+        for rival in RIVALS:
+            lost = [
+                column
+                for (name, column), value in sorted(cells.items())
+                if name == system and _worse(value, cells.get((rival, column)), measure)
+            ]
+            if lost:
+                names = SYSTEMS.get(system, system), SYSTEMS[rival]
+                found.append(f"{names[0]} loses to {names[1]} in {', '.join(lost)}.")
+    return [" ".join(found)] if found else []
+
+
+def _worse(value: float, rival: float | None, measure: Measure) -> bool:
+    return rival is not None and rival != value and measure.best(value, rival) == rival
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics that have a table."""
+    names = sorted({metric["name"] for row in rows for metric in row["metrics"]})
+    return [name for name in names if name.partition(" ")[0] in MEASURES]
+
+
+def _order(system: str) -> tuple[int, str]:
+    known = list(SYSTEMS)
+    return (known.index(system) if system in SYSTEMS else known.index("base"), system)
+
+
+def _cell(cells: Cells, system: str, column: str, measure: Measure) -> str:
     value = cells.get((system, column))
     if value is None:
         return "–"
-    winner = best(each for (_, place), each in cells.items() if place == column)
-    text = f"{value:.{digits}f}"
-    return f"**{text}**" if text == f"{winner:.{digits}f}" else text
+    winner = measure.best(each for (_, place), each in cells.items() if place == column)
+    text = f"{value:.{measure.digits}f}"
+    return f"**{text}**" if value == winner else text

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -18,9 +19,9 @@ from langmod.languages import canonical
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import BaseSpec, Metric
 from training.corpus import read_pairs, read_text
-from training.packing import Special, token_lists
+from training.packing import Special
 from training.pseudo_perplexity import pseudo_likelihood
-from training.task_data import TaskSettings, read_examples
+from training.task_data import LabelledText, TaskSettings, read_examples
 from training.task_model import TaskModel
 from training.task_run import predict
 from training.trainer import SparseHead
@@ -30,85 +31,99 @@ if TYPE_CHECKING:
     from training.module import ModuleConfig
 
 ScoredSplit = Literal["dev", "test"]
+Place = tuple[str, ...]
+"""What a language module serves: ``(language,)``, or ``(source, target)``."""
 SCORES_FILE = "scores.json"
 SEED = 1
+SIGNATURES = {
+    "classify": "labels|sklearn accuracy_score, f1_score macro",
+    "tag": "whole spans in characters|seqeval",
+}
 Item = TypeVar("Item")
 
 
 class Sample(Frozen):
-    """How much of a split is scored: a seeded sample, the same for every system."""
+    """How much of which text is scored: a seeded sample, the same for every system."""
 
+    corpus: Path
+    split: ScoredSplit
     sentences: int = 100
+    """At most so many per language, or per direction and origin."""
+
+    def draw(self, items: Sequence[Item]) -> list[Item]:
+        """The sample, in the order of the split."""
+        if len(items) <= self.sentences:
+            return list(items)
+        places = sorted(random.Random(SEED).sample(range(len(items)), self.sentences))
+        return [items[place] for place in places]
 
 
 class Scored:
-    """A base in torch, ready to be scored with any modules."""
+    """A base in torch, ready to be scored in fp32 with any modules."""
 
     def __init__(self, slotted: SlottedBase, spec: BaseSpec, folder: Path) -> None:
         self.slotted, self.spec = slotted, spec
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.encoder = TextEncoder(folder / "tokenizer.json", spec)
+        self.special = Special.of(AutoTokenizer.from_pretrained(folder))
         self.sparse = SparseHead(slotted.architecture.vocabulary_head())
 
-    def language(
-        self,
-        tensors: Mapping[str, Tensor],
-        corpus: Path,
-        tag: str,
-        split: ScoredSplit,
-        sample: Sample,
-    ) -> list[Metric]:
-        """Pseudo-perplexity and bits per byte of a language's text through a language module."""
-        texts = _sampled(read_text(corpus, tag, split), sample)
-        limit = self.spec.max_tokens - 2
-        ids = [each[:limit] for each in token_lists(self.tokenizer, texts)]
-        named = {f"language.{name}": tensor for name, tensor in tensors.items()}
-
-        def forward(rows: Tensor, mask: Tensor) -> Tensor:
-            with self.slotted.using(FixedSource(named)):
-                logits: Tensor = self.slotted.model(input_ids=rows, attention_mask=mask).logits
-            return logits
-
+    def place(self, tensors: Mapping[str, Tensor], place: Place, sample: Sample) -> list[Metric]:
+        """What a language module does for its language or direction; no tensors: the bare base."""
+        device = self.slotted.model.device
+        named = {f"language.{name}": each.to(device) for name, each in tensors.items()}
         self.slotted.eval()
-        pairs = list(zip(texts, ids, strict=True))
-        found = pseudo_likelihood(forward, self.sparse, pairs, Special.of(self.tokenizer))
-        digest = texts_digest(texts)
+        with torch.no_grad(), self.slotted.using(FixedSource(named)):
+            if len(place) == 1:
+                return self._language(place[0], sample)
+            return self._direction((place[0], place[1]), sample)
+
+    def _language(self, tag: str, sample: Sample) -> list[Metric]:
+        """Pseudo-perplexity and bits per byte of the language's text."""
+        texts = sample.draw(read_text(sample.corpus, tag, sample.split))
+        found = pseudo_likelihood(
+            lambda ids, mask: self.slotted.model(input_ids=ids, attention_mask=mask).logits,
+            self.sparse,
+            [self._read(text) for text in texts],
+            self.special,
+            self.slotted.model.device,
+        )
         signature = f"pll|sentences:{len(texts)}|seed:{SEED}|tokens:{found.tokens}|fp32"
         values = {"pppl": found.perplexity, "bits_per_byte": found.bits_per_byte}
         return [
             Metric(
-                name=name, value=value, split=split, language=tag, signature=signature, data=digest
+                name=name,
+                value=value,
+                split=sample.split,
+                language=tag,
+                signature=signature,
+                data=texts_digest(texts),
             )
             for name, value in values.items()
         ]
 
-    def direction(
-        self,
-        tensors: Mapping[str, Tensor],
-        corpus: Path,
-        direction: tuple[str, str],
-        split: ScoredSplit,
-        sample: Sample,
-    ) -> list[Metric]:
+    def _read(self, text: str) -> tuple[str, list[int]]:
+        """As much of a text as the base reads, and its tokens."""
+        encoded = self.encoder.encode(text, truncate=True)
+        own = ~encoded.special
+        return text[: encoded.offsets[own][:, 1].max(initial=0)], encoded.token_ids[own].tolist()
+
+    def _direction(self, direction: tuple[str, str], sample: Sample) -> list[Metric]:
         """chrF++ and BLEU of greedy translations, by origin of the sentences."""
-        pairs = read_pairs(corpus, *direction, split)
-        origins = read_origins(corpus, direction, split)
+        pairs = read_pairs(sample.corpus, *direction, sample.split)
+        origins = read_origins(sample.corpus, direction, sample.split)
         metrics = []
         for origin in sorted(set(origins)):
             own = [pair for pair, each in zip(pairs, origins, strict=True) if each == origin]
-            chosen = _sampled(own, sample)
-            sources, references = zip(*chosen, strict=True)
-            self.slotted.eval()
-            base = (self.slotted, self.tokenizer, self.spec)
-            answers = translate(base, tensors, sources, direction)
+            sources, references = zip(*sample.draw(own), strict=True)
+            answers = translate(self.slotted, self.encoder, sources, direction)
             scores = corpus_scores(answers, references, direction[1])
             metrics += [
                 Metric(
                     name=f"{name} {origin}",
                     value=value,
-                    split=split,
+                    split=sample.split,
                     language="-".join(direction),
-                    signature=f"{signature}|sentences:{len(chosen)}|seed:{SEED}|greedy",
+                    signature=f"{signature}|sentences:{len(sources)}|seed:{SEED}|greedy",
                     data=texts_digest([*sources, *references]),
                 )
                 for name, (value, signature) in scores.items()
@@ -130,34 +145,19 @@ class Scored:
             examples = read_examples(settings, language, split)
             answers = predict(model, self.encoder, settings, examples, labels_and_slots)
             truths = [example.reference for example in examples]
-            texts = [f"{example.text}\t{example.reference}" for example in examples]
             metrics += [
                 Metric(
                     name=name,
                     value=value,
                     split=split,
-                    language=examples[0].language,
+                    language=canonical(language),
                     signature=f"{SIGNATURES[settings.kind]}|sklearn:{sklearn.__version__}"
                     f"|examples:{len(examples)}",
-                    data=texts_digest(texts),
+                    data=examples_digest(examples),
                 )
                 for name, value in settings.task().score(answers, truths).items()
             ]
         return metrics
-
-
-SIGNATURES = {
-    "classify": "labels|sklearn accuracy_score, f1_score macro",
-    "tag": "whole spans in characters|seqeval",
-}
-
-
-def _sampled(items: Sequence[Item], sample: Sample) -> list[Item]:
-    """A seeded sample in the order of the split."""
-    if len(items) <= sample.sentences:
-        return list(items)
-    places = sorted(random.Random(SEED).sample(range(len(items)), sample.sentences))
-    return [items[place] for place in places]
 
 
 def texts_digest(texts: Sequence[str]) -> str:
@@ -165,10 +165,21 @@ def texts_digest(texts: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
+def examples_digest(examples: Sequence[LabelledText]) -> str:
+    """sha256 of labelled texts."""
+    return texts_digest([f"{example.text}\t{example.reference}" for example in examples])
+
+
 def write_scores(folder: Path, metrics: Sequence[Metric]) -> None:
     """Writes ``scores.json`` beside a run; ``export module`` puts its dev rows in the manifest."""
     rows = [metric.model_dump(mode="json") for metric in metrics]
     write_atomic(folder / SCORES_FILE, json.dumps({"metrics": rows}, indent=2) + "\n")
+
+
+def read_scores(folder: Path) -> list[Metric]:
+    """What ``write_scores`` wrote."""
+    rows = json.loads((folder / SCORES_FILE).read_text(encoding="utf-8"))["metrics"]
+    return [Metric.model_validate(row) for row in rows]
 
 
 def score_language_run(
@@ -178,17 +189,11 @@ def score_language_run(
     splits: Sequence[ScoredSplit],
 ) -> list[Metric]:
     """The metrics of a language run, of whichever kind of base."""
+    named = (config.language,) if config.language else (config.source, config.target)
+    place = tuple(canonical(tag or "") for tag in named)
     detached = {name: tensor.detach() for name, tensor in tensors.items()}
-    sample = Sample()
-    metrics: list[Metric] = []
-    for split in splits:
-        if config.language:
-            tag = canonical(config.language)
-            metrics += scored.language(detached, config.text, tag, split, sample)
-        else:
-            ends = (canonical(config.source or ""), canonical(config.target or ""))
-            metrics += scored.direction(detached, config.text, ends, split, sample)
-    return metrics
+    samples = [Sample(corpus=config.text, split=split) for split in splits]
+    return [metric for sample in samples for metric in scored.place(detached, place, sample)]
 
 
 def open_base(name: str) -> Scored:

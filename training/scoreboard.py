@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,16 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
+from langmod.bases import resolve_base
 from langmod.config import Frozen, RunConfig, write_atomic
+from langmod.errors import ModuleMismatch
 from langmod.languages import canonical
-from langmod.specs import Metric, ModuleManifest
+from langmod.slotted import banks_of
+from langmod.specs import BaseSpec, Metric, ModuleManifest
 from langmod.store import Module, ModuleStore
-from training.score import Sample, Scored, ScoredSplit, open_base
+from training.cards import write_card_scores
+from training.corpus import corpus_languages, corpus_pairs
+from training.score import Place, Sample, Scored, ScoredSplit, open_base
 from training.task_data import TaskSettings
 from training.task_model import TaskModel
 
@@ -23,6 +28,8 @@ class ScoreConfig(RunConfig):
     """One run of ``training score``."""
 
     base: str
+    modules: Path | None = None
+    """The store; None is ``modules`` in the base's folder."""
     corpus: Path
     tasks: tuple[TaskSettings, ...] = ()
     """Where each published task's labelled text is."""
@@ -39,6 +46,7 @@ class Row(Frozen):
     digest: str | None
     method: str
     language: str | None = None
+    """Language modules: their language, or direction as ``source-target``."""
     task: str | None = None
     metrics: tuple[Metric, ...]
 
@@ -57,66 +65,87 @@ class Scoreboard(Frozen):
 
 
 def score_published(config: ScoreConfig) -> Scoreboard:
-    """Scores what is published; writes the board as JSON.
+    """Scores what is published; writes the board as JSON, and the bare base's part to its card.
 
     Raises:
         ConfigError: the base is not described.
         DataError: text that cannot be read.
+        BrokenModule, ModuleMismatch: a published module is damaged or of another base.
     """
+    folder = resolve_base(config.base)
     scored = open_base(config.base)
-    store = ModuleStore(Path(config.base) / "modules")
-    modules = [store.load(name) for name in store.names()]
+    sample = Sample(corpus=config.corpus, split=config.split, sentences=config.sentences)
+    modules = published(scored, ModuleStore(config.modules or folder / "modules"))
     languages = [module for module in modules if module.manifest.role == "language"]
-    rows = bare_rows(config, scored, languages)
-    rows += [language_row(config, scored, module) for module in languages]
+    bare = [place_row(scored, sample, place) for place in places_of(scored.spec, config.corpus)]
+    rows = [place_row(scored, sample, place_of(each.manifest), each) for each in languages]
     defaults = default_languages(languages)
     for settings in config.tasks:
-        own = [m for m in modules if _answers(m.manifest, settings)]
-        rows += [task_row(scored, module, settings, defaults) for module in own]
+        for module in modules:
+            served = _served(settings, module.manifest)
+            if served.languages:
+                rows.append(task_row(scored, module, served, (defaults, config.split)))
     board = Scoreboard(
         base=scored.spec.name,
         base_digest=scored.spec.digest,
         split=config.split,
         environment=environment(),
-        rows=tuple(rows),
+        rows=(*bare, *rows),
     )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(config.out, json.dumps(board.model_dump(mode="json"), indent=1) + "\n")
+    write_card_scores(folder, [metric for row in bare for metric in row.metrics])
     return board
 
 
-def bare_rows(config: ScoreConfig, scored: Scored, languages: list[Module]) -> list[Row]:
-    """The base without a module, for each language or direction that has one."""
-    places = {place_of(module.manifest) for module in languages}
+def published(scored: Scored, store: ModuleStore) -> list[Module]:
+    """Every module of a store, loaded.
+
+    Raises:
+        BrokenModule, ModuleMismatch: damaged, or of another base.
+    """
+    modules = [store.load(name) for name in store.names()]
+    banks = banks_of(scored.slotted.architecture)
+    for module in modules:
+        faults = module.manifest.faults(scored.spec, banks)
+        if faults:
+            raise ModuleMismatch(module.manifest.name, faults)
+    return modules
+
+
+def places_of(base: BaseSpec, corpus: Path) -> list[Place]:
+    """Every language, or direction, that both the base and the corpus know."""
+    if base.kind == "encoder":
+        return [(tag,) for tag in corpus_languages(corpus) if tag in base.languages]
+    known = sorted(base.language_tokens.keys() & set(base.languages))
+    pairs = set(corpus_pairs(corpus))
     return [
-        Row(
-            module=None,
-            digest=None,
-            method="none",
-            language=place,
-            metrics=tuple(_language_metrics(config, scored, {}, place)),
-        )
-        for place in sorted(places)
+        (source, target)
+        for source in known
+        for target in known
+        if pairs & {f"{source}-{target}", f"{target}-{source}"}
     ]
 
 
-def language_row(config: ScoreConfig, scored: Scored, module: Module) -> Row:
-    """One language module on its own language or direction."""
-    place = place_of(module.manifest)
-    metrics = _language_metrics(config, scored, tensors_of(module), place)
+def place_row(scored: Scored, sample: Sample, place: Place, module: Module | None = None) -> Row:
+    """One language module, or the bare base, on a language or direction."""
     return Row(
-        module=module.manifest.name,
-        digest=module.digest,
-        method=module.manifest.method,
-        language=place,
-        metrics=tuple(metrics),
+        module=module.manifest.name if module else None,
+        digest=module.digest if module else None,
+        method=module.manifest.method if module else "none",
+        language="-".join(place),
+        metrics=tuple(scored.place(tensors_of(module) if module else {}, place, sample)),
     )
 
 
 def task_row(
-    scored: Scored, module: Module, settings: TaskSettings, defaults: Mapping[str, Module]
+    scored: Scored,
+    module: Module,
+    settings: TaskSettings,
+    defaults_and_split: tuple[Mapping[str, Module], ScoredSplit],
 ) -> Row:
     """One task module, each language's text through that language's default module."""
+    defaults, split = defaults_and_split
     tags = [canonical(tag) for tag in settings.languages]
     stacked = [tag for tag in tags if tag in defaults]
     model = TaskModel(
@@ -126,18 +155,16 @@ def task_row(
         [tensors_of(defaults[tag]) for tag in stacked],
     )
     slots = {tag: slot for slot, tag in enumerate(stacked, 1)}
-    about = settings.model_copy(update={"pooling": module.manifest.pooling})
-    metrics = scored.task(model, about, (module.manifest.labels, slots), "test")
     return Row(
         module=module.manifest.name,
         digest=module.digest,
         method=module.manifest.method,
         task=settings.name,
-        metrics=tuple(metrics),
+        metrics=tuple(scored.task(model, settings, (module.manifest.labels, slots), split)),
     )
 
 
-def default_languages(languages: list[Module]) -> dict[str, Module]:
+def default_languages(languages: Sequence[Module]) -> dict[str, Module]:
     """The module that serves each language unasked: the highest priority, ties by name."""
     ranked = sorted(languages, key=lambda each: (-each.manifest.priority, each.manifest.name))
     found: dict[str, Module] = {}
@@ -147,11 +174,11 @@ def default_languages(languages: list[Module]) -> dict[str, Module]:
     return found
 
 
-def place_of(manifest: ModuleManifest) -> str:
-    """A language module's language, or its direction as ``source-target``."""
+def place_of(manifest: ModuleManifest) -> Place:
+    """A language module's own language, or its direction."""
     if manifest.source and manifest.target:
-        return f"{manifest.source}-{manifest.target}"
-    return manifest.languages[0]
+        return manifest.source, manifest.target
+    return (manifest.languages[0],)
 
 
 def tensors_of(module: Module) -> dict[str, Tensor]:
@@ -174,16 +201,16 @@ def environment() -> dict[str, JsonValue]:
     }
 
 
-def _language_metrics(
-    config: ScoreConfig, scored: Scored, tensors: Mapping[str, Tensor], place: str
-) -> list[Metric]:
-    sample = Sample(sentences=config.sentences)
-    if scored.spec.kind == "encoder":
-        return scored.language(tensors, config.corpus, place, config.split, sample)
-    source, target = place.split("-", 1)
-    return scored.direction(tensors, config.corpus, (source, target), config.split, sample)
-
-
-def _answers(manifest: ModuleManifest, settings: TaskSettings) -> bool:
-    tags = {canonical(tag) for tag in settings.languages}
-    return manifest.task == settings.name and bool(tags & set(manifest.languages))
+def _served(settings: TaskSettings, manifest: ModuleManifest) -> TaskSettings:
+    """The settings with only the languages that a module answers this task in."""
+    answers = manifest.task == settings.name and manifest.kind == settings.kind
+    return settings.model_copy(
+        update={
+            "pooling": manifest.pooling,
+            "languages": tuple(
+                tag
+                for tag in settings.languages
+                if answers and {canonical(tag), "*"} & set(manifest.languages)
+            ),
+        }
+    )

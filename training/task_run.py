@@ -134,11 +134,12 @@ def predict(
         OneByOne(encoded), batch_size=32, collate_fn=collate
     )
     model.eval()
+    device = model.slotted.model.device
     rows: list[np.ndarray[Any, Any]] = []
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=False):
+    with torch.no_grad():
         for batch in loader:
             features = {name: value for name, value in batch.items() if name != "labels"}
-            rows += list(model(**features).float().numpy())
+            rows += list(model(**{k: v.to(device) for k, v in features.items()}).cpu().numpy())
     answers = []
     for logits, each in zip(rows, encoded, strict=True):
         own = logits[: len(each.encoded)] if logits.ndim == 2 else logits

@@ -154,7 +154,11 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
 
 def fit(trainer: Trainer) -> list[dict[str, float]]:
-    """Trains, going on from the last checkpoint of the run's folder; returns the logged curve."""
+    """Trains, going on from the last checkpoint of the run's folder; returns the logged curve.
+
+    The model comes back without the Trainer's bf16 wrapper: what follows is scored in fp32.
+    """
     last = last_whole_checkpoint(Path(trainer.args.output_dir))
     trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return [dict(entry) for entry in trainer.state.log_history]

@@ -1,15 +1,13 @@
 """How well a direction is translated: greedy output of the slotted model, chrF++ and BLEU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import sacrebleu
 import torch
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from langmod.slotted import FixedSource, SlottedBase
-from langmod.specs import BaseSpec
+from langmod.encoding import TextEncoder
+from langmod.slotted import SlottedBase
 
 BATCH = 25
 CHARACTER_LANGUAGES = ("ja", "ko", "zh")
@@ -17,35 +15,35 @@ CHARACTER_LANGUAGES = ("ja", "ko", "zh")
 
 
 def translate(
-    base: tuple[SlottedBase, PreTrainedTokenizerBase, BaseSpec],
-    tensors: Mapping[str, Tensor],
+    slotted: SlottedBase,
+    encoder: TextEncoder,
     sentences: Sequence[str],
     direction: tuple[str, str],
 ) -> list[str]:
-    """Greedy translations by Hugging Face's ``generate``, through a direction's module or none."""
-    slotted, tokenizer, spec = base
-    source, target = (spec.language_tokens[tag] for tag in direction)
-    order = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
-    answers = [""] * len(sentences)
-    named = {f"language.{name}": tensor for name, tensor in tensors.items()}
-    limit = spec.max_tokens - 2
+    """Greedy translations by Hugging Face's ``generate``, through the modules in use."""
+    source, target = direction
+    spec, device = encoder.base, slotted.model.device
+    rows = [
+        torch.from_numpy(encoder.encode_sentence(each, source, truncate=True).token_ids)
+        for each in sentences
+    ]
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    answers = [""] * len(rows)
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]
-        ids = tokenizer([sentences[place] for place in places], add_special_tokens=False)
-        rows = [torch.tensor([source, *each[:limit], spec.eos_id]) for each in ids["input_ids"]]
-        batch = torch.nn.utils.rnn.pad_sequence(rows, True, spec.pad_id)  # [B, T]
-        with torch.no_grad(), slotted.using(FixedSource(named)):
-            output = slotted.model.generate(
-                input_ids=batch,
-                attention_mask=(batch != spec.pad_id).long(),
-                forced_bos_token_id=target,
-                num_beams=1,
-                do_sample=False,
-                max_length=min(spec.max_tokens, 2 * batch.shape[1] + 10),
-            )
-        texts = tokenizer.batch_decode(output, skip_special_tokens=True)
-        for place, text in zip(places, texts, strict=True):
-            answers[place] = text.strip()
+        batch = torch.nn.utils.rnn.pad_sequence(
+            [rows[place] for place in places], True, spec.pad_id
+        ).to(device)  # [B, T]
+        output = slotted.model.generate(
+            input_ids=batch,
+            attention_mask=(batch != spec.pad_id).long(),
+            forced_bos_token_id=spec.language_tokens[target],
+            num_beams=1,
+            do_sample=False,
+            max_length=min(spec.max_tokens, 2 * batch.shape[1] + 10),
+        )  # [B, T]
+        for place, row in zip(places, output.tolist(), strict=True):
+            answers[place] = encoder.decode(row).strip()
     return answers
 
 
@@ -53,7 +51,7 @@ def corpus_scores(
     hypotheses: Sequence[str], references: Sequence[str], target: str
 ) -> dict[str, tuple[float, str]]:
     """chrF++ and BLEU, each with sacrebleu's signature."""
-    tokenize = "char" if target in CHARACTER_LANGUAGES else "13a"
+    tokenize = "char" if target.partition("-")[0] in CHARACTER_LANGUAGES else "13a"
     metrics = {"chrf++": sacrebleu.CHRF(word_order=2), "bleu": sacrebleu.BLEU(tokenize=tokenize)}
     return {
         name: (

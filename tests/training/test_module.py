@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from export.module import export_module
-from langmod.errors import ConfigError, DataError
+from langmod.errors import ConfigError, DataError, ModuleMismatch
 from langmod.specs import ModuleManifest
 from langmod.store import ModuleStore
+from langmod.tasks.classify import Classify
 from tests.bases import make_base
 from tests.training.runs import QUICK, losses, module_config
 from training.module import load_run, train_module
 from training.results import sections
+from training.score import read_scores
 from training.scoreboard import ScoreConfig, score_published
 
 TOPICS = {"sport": "ball team goal player win", "food": "bread milk soup meat rice"}
@@ -87,27 +89,66 @@ def test_dev_scores_are_in_the_published_manifest(trained, base):
     assert names == {"pppl", "bits_per_byte"}
 
 
-def test_published_modules_are_scored_and_tabled(trained, base, topics, small_corpus, tmp_path):
-    config = ScoreConfig.model_validate(
-        {
-            "base": str(base),
-            "corpus": small_corpus,
-            "tasks": [topics],
-            "sentences": 5,
-            "out": tmp_path / "scores" / "nano.json",
-        }
-    )
+def score_config(folder, base, corpus, **changes):
+    values = {"base": str(base), "corpus": corpus, "sentences": 5, "out": folder / "new" / "b.json"}
+    return ScoreConfig.model_validate(values | changes)
+
+
+def value(metrics, name, language):
+    return next(m.value for m in metrics if (m.name, m.language) == (name, language))
+
+
+def test_published_modules_are_scored_beside_the_bare_base(
+    trained, base, topics, small_corpus, tmp_path
+):
+    config = score_config(tmp_path, base, small_corpus, tasks=[topics])
     board = score_published(config)
-    assert [row.module for row in board.rows] == [None, None, "en", "mn", "topic"]
-    bare, module = (
-        next(m.value for m in row.metrics if m.name == "pppl")
-        for row in board.rows
-        if row.language == "mn"
-    )
-    assert module != bare
-    tables = "\n".join(sections({"nano": json.loads(config.out.read_text())}))
-    assert "| bare base |" in tables
-    assert "### Task `topic`" in tables
+    named = [(row.module, row.language, row.task) for row in board.rows]
+    assert named == [
+        (None, "en", None),
+        (None, "ko", None),
+        (None, "mn", None),
+        ("en", "en", None),
+        ("mn", "mn", None),
+        ("topic", None, "topic"),
+    ]
+    for tag in ("en", "mn"):
+        bare, module = (
+            value(row.metrics, "pppl", tag) for row in board.rows if row.language == tag
+        )
+        assert module < bare
+    assert {m.split for row in board.rows for m in row.metrics} == {"test"}
+    card = (base / "README.md").read_text()
+    assert f"| mn | {value(board.rows[2].metrics, 'pppl', 'mn'):.3f} |" in card
+    assert len(json.loads((base / "evaluation.json").read_text())["metrics"]) == 6
+    assert sections([json.loads(config.out.read_text())])
+
+
+def test_the_published_task_scores_as_the_run_did(trained, base, topics, small_corpus, tmp_path):
+    config = score_config(tmp_path, base, small_corpus, tasks=[topics], split="dev")
+    row = next(row for row in score_published(config).rows if row.task)
+    # Published in halves; the run was scored before that.
+    assert {(m.name, m.language): (m.value, m.data) for m in row.metrics} == {
+        (m.name, m.language): (pytest.approx(m.value, abs=0.07), m.data)
+        for m in read_scores(trained / "topic")
+    }
+
+
+def test_a_task_is_scored_only_in_the_languages_it_serves(
+    trained, base, topics, small_corpus, tmp_path
+):
+    wider = topics | {"languages": ["eng", "kor"]}
+    other = topics | {"name": "intent"}
+    config = score_config(tmp_path, base, small_corpus, tasks=[wider, other])
+    rows = [row for row in score_published(config).rows if row.task]
+    assert [{m.language for m in row.metrics} for row in rows] == [{"en"}]
+
+
+def test_a_module_of_another_base_is_refused(trained, base, small_corpus, tmp_path):
+    make_base(tmp_path / "other", "encoder", seed=5)
+    config = score_config(tmp_path, tmp_path / "other", small_corpus, modules=base / "modules")
+    with pytest.raises(ModuleMismatch, match=r"'en' does not fit: made for base nano"):
+        score_published(config)
 
 
 def test_baselines_are_never_published(base, topics, tmp_path):
@@ -119,6 +160,33 @@ def test_baselines_are_never_published(base, topics, tmp_path):
         assert run.train == train
         with pytest.raises(ConfigError, match=r"is a baseline"):
             export_module(tmp_path / label, base)
+
+
+def test_a_tuned_base_is_scored_as_a_language(base, small_corpus, tmp_path):
+    config = module_config(
+        tmp_path, base, "tuned", language="mn", corpus=small_corpus, train="base"
+    )
+    run = train_module(config)
+    assert run.trained_parameters > 20_000
+    found = {(m.name, m.split) for m in read_scores(tmp_path / "tuned")}
+    assert found == {(n, s) for n in ("pppl", "bits_per_byte") for s in ("dev", "test")}
+    with pytest.raises(ConfigError, match=r"is a baseline"):
+        export_module(tmp_path / "tuned", base)
+
+
+def test_bf16_runs_are_scored_in_fp32(base, topics, tmp_path, monkeypatch):
+    halves, head = {}, Classify.head
+
+    def seen(self, *inputs):
+        halves.setdefault(torch.is_grad_enabled(), set()).add(torch.is_autocast_enabled("cpu"))
+        return head(self, *inputs)
+
+    monkeypatch.setattr(Classify, "head", seen)
+    optimisation = QUICK | {"bf16": True}
+    train_module(
+        module_config(tmp_path, base, "half", role="task", task=topics, optimisation=optimisation)
+    )
+    assert halves == {True: {True}, False: {False}}, "training in halves, scoring not"
 
 
 def test_one_direction_of_a_translator(small_corpus, tmp_path):
