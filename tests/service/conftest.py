@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.settings import Settings
-from tests.service.published import publish_fleet
+from tests.service.published import publish, publish_fleet
 
 
 @pytest.fixture
@@ -15,6 +15,16 @@ def encoder_folder(tiny_encoder, tmp_path):
     folder = tmp_path / "models" / tiny_encoder.name
     shutil.copytree(tiny_encoder, folder)
     publish_fleet(folder)
+    return folder
+
+
+@pytest.fixture
+def translator_folder(tiny_translator, tmp_path):
+    """A copy of the tiny translator with modules of two directions, too weak to be endless."""
+    folder = tmp_path / "models" / tiny_translator.name
+    shutil.copytree(tiny_translator, folder)
+    publish(folder, "ko-en", "language", "bottleneck", scale=0.2, source="ko", target="en")
+    publish(folder, "en-ko", "language", "lora", scale=0.2, source="en", target="ko")
     return folder
 
 

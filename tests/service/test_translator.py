@@ -1,8 +1,7 @@
-"""The translator's engine and endpoints: directions, modules, faults, synthetic pairs."""
+"""The translator's engine: directions, modules, faults, synthetic pairs."""
 
 import asyncio
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -19,18 +18,6 @@ from tests.service.published import publish
 from tests.text import SENTENCES
 
 KO, EN, MN = (SENTENCES[tag][0] for tag in ("ko", "en", "mn"))
-SCALE = 0.2
-"""How strong a module is: enough to change what is said, not so much that nothing ends."""
-
-
-@pytest.fixture
-def folder(tiny_translator, tmp_path):
-    """A copy of the tiny translator with modules of two directions."""
-    folder = tmp_path / "models" / tiny_translator.name
-    shutil.copytree(tiny_translator, folder)
-    publish(folder, "ko-en", "language", "bottleneck", scale=SCALE, source="ko", target="en")
-    publish(folder, "en-ko", "language", "lora", scale=SCALE, source="en", target="ko")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +32,10 @@ def identifier():
 
 
 @pytest.fixture
-def engine(folder, identifier):
-    engine = TranslatorEngine(folder, Settings(precision="fp32", threads=1), identifier)
+def engine(translator_folder, identifier):
+    engine = TranslatorEngine(translator_folder, Settings(precision="fp32", threads=1), identifier)
     yield engine
     engine.close()
-
-
-@pytest.fixture
-def client(serve, folder):
-    return serve(Settings(models=folder.parent, precision="fp32", threads=1))
 
 
 def translate(engine, **body):
@@ -81,11 +63,11 @@ def test_translations_come_best_first_with_their_scores(engine):
     assert "__" not in answer["translation"]
 
 
-def test_each_direction_runs_through_its_own_module(engine, folder):
+def test_each_direction_runs_through_its_own_module(engine, translator_folder):
     (there,) = translate(engine, texts=[KO], source="ko", target="en")
     (back,) = translate(engine, texts=[EN], source="en", target="ko")
     assert (names(there), names(back)) == (["ko-en"], ["en-ko"])
-    shutil.rmtree(folder / "modules" / "ko-en")
+    shutil.rmtree(translator_folder / "modules" / "ko-en")
     (bare,) = translate(engine, texts=[KO], source="ko", target="en")
     assert bare["modules"] == []
     assert bare["translations"] != there["translations"]
@@ -111,9 +93,11 @@ def test_a_long_text_is_refused_and_its_neighbours_answered(engine):
     assert first == last == alone[0]
 
 
-def test_a_module_that_breaks_its_numbers_harms_only_its_own_rows(engine, folder):
+def test_a_module_that_breaks_its_numbers_harms_only_its_own_rows(engine, translator_folder):
     (quiet,) = translate(engine, texts=[EN], source="en", target="ko")
-    publish(folder, "mad", "language", "bottleneck", scale=1e20, source="mn", target="ko")
+    publish(
+        translator_folder, "mad", "language", "bottleneck", scale=1e20, source="mn", target="ko"
+    )
 
     async def together():
         asked = [
@@ -208,7 +192,7 @@ def test_samples_depend_on_seed_and_text_alone(engine):
     assert first != sources([KO], seed=1)
     assert sources([KO], n=2) == first[:2]
     assert sources([KO], top_k=1) == sources([KO], n=1, mode="greedy") * 3
-    assert sources([KO], temperature=0.01) == sources([KO], top_k=1)
+    assert sources([KO], temperature=1e-6) == sources([KO], top_k=1)
 
 
 def test_round_trips_can_be_left_out(engine):
@@ -266,58 +250,3 @@ def test_every_reason_not_to_keep_a_pair(identifier, changes, reasons):
     assert verdict["reasons"] == reasons
     assert verdict["keep"] == (not reasons)
     assert (verdict["chrf"] == 100) == (pair.round_trip == pair.target)
-
-
-def post(client, endpoint, **body):
-    return client.post(f"/{endpoint}", json=body)
-
-
-def test_both_endpoints_answer_over_http(client):
-    response = post(
-        client, "translate", texts=[KO, "x " * 500], source="ko", target="en", beams=2, n_best=2
-    )
-    assert response.status_code == 200
-    answer, fault = response.json()["results"]
-    assert fault["error"]["code"] == "text_too_long"
-    assert set(answer) == {
-        "source", "source_tokens", "target", "translation", "translations", "modules"
-    }  # fmt: skip
-    assert [set(each) for each in answer["translations"]] == [{"text", "score", "tokens"}] * 2
-    (made,) = post(client, "back_translate", texts=[KO], language="ko").json()["results"]
-    assert set(made) == {"language", "pivot", "signature", "pairs", "modules"}
-    assert {"source", "target", "score", "length_ratio", "keep", "reasons"} <= set(made["pairs"][0])
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "body", "status", "words"),
-    [
-        ("translate", {"source": "ko", "target": "xx"}, 404, "no language 'xx'"),
-        ("translate", {"source": "ko", "target": "ko"}, 400, "source and target are both 'ko'"),
-        ("translate", {"target": "en"}, 400, "source: name it"),
-        ("translate", {"source": "ko"}, 400, "target: Field required"),
-        ("translate", {"source": "ko", "target": "en", "beams": 9}, 400, "beams: "),
-        ("translate", {"source": "ko", "target": "en", "beams": 0}, 400, "beams: "),
-        ("translate", {"source": "ko", "target": "en", "n_best": 2}, 400, "n_best: got 2"),
-        ("translate", {"source": "ko", "target": "en", "max_length": 1}, 400, "max_length: "),
-        ("translate", {"source": "ko", "target": "en", "modules": ["ko-em"]}, 404, "ko-en"),
-        ("back_translate", {"language": "ko", "mode": "best"}, 400, "mode: "),
-        ("back_translate", {"language": "ko", "seed": -1}, 400, "seed: "),
-        ("back_translate", {"language": "ko", "pivot": "xx"}, 404, "no language 'xx'"),
-    ],
-)
-def test_bad_requests_over_http(client, endpoint, body, status, words):
-    response = post(client, endpoint, texts=[KO], **body)
-    assert response.status_code == status
-    assert words in response.json()["error"]["message"]
-
-
-def test_many_callers_at_once_over_http(client):
-    bodies = [
-        {"texts": [SENTENCES[source][0]], "source": source, "target": target}
-        for source, target in [("ko", "en"), ("en", "ko"), ("mn", "kk"), ("kk", "mn")]
-    ]
-    alone = [post(client, "translate", **body).json() for body in bodies]
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda body: post(client, "translate", **body).json(), bodies * 4))
-    for one, other in zip(alone * 4, found, strict=True):
-        assert one["results"][0]["translation"] == other["results"][0]["translation"]
