@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
 LANGUAGES=(mn ko en kk tr eu rw)
 TASKS=(topic ner-ko ner-kk sentiment-ko)
-METHODS=(bottleneck lora)
+read -ra METHODS <<< "${METHODS:-bottleneck lora}"
 
 train() { # train NAME YAML [key=value ...]
   local name=$1 yaml=$2
