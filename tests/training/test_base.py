@@ -24,7 +24,7 @@ def tokenizers(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["encoder", "translator"])
 def test_a_base_learns_and_says_what_it_is(small_corpus, tokenizers, tmp_path, kind):
-    optimisation = QUICK | {"steps": 30, "save_every": 30}
+    optimisation = QUICK | {"steps": 60, "save_every": 60, "batch_size": 8, "learning_rate": 1e-2}
     config = base_config(tmp_path, small_corpus, tokenizers / kind, kind, optimisation=optimisation)
     spec = train_base(config)
     curve = losses(config.run_folder)
