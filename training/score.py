@@ -87,7 +87,7 @@ class Scored:
             self.special,
             self.slotted.model.device,
         )
-        signature = f"pll|sentences:{len(texts)}|seed:{SEED}|tokens:{found.tokens}|fp32"
+        signature = f"pll|sentences:{len(texts)}|seed:{SEED}|fp32"
         values = {"pppl": found.perplexity, "bits_per_byte": found.bits_per_byte}
         return [
             Metric(
