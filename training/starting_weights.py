@@ -7,6 +7,7 @@ text, sinusoidal positions, and attention that begins by averaging near neighbou
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,5 +66,5 @@ def mimetic_attention(attention: nn.Module) -> None:
         "output.dense": OUTPUT,
     }
     for path, scale in scales.items():
-        weight = attention.get_submodule(path).weight
+        weight: Any = attention.get_submodule(path).weight
         weight.data += scale * torch.eye(len(weight))
