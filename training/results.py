@@ -45,10 +45,10 @@ class Measure:
 
 
 MEASURES = {
-    "bits_per_byte": Measure("bits per byte by pseudo-likelihood, lower is better", min, 1.0, 3),
-    "chrf++": Measure("chrF++ of greedy translations, higher is better", max),
-    "accuracy": Measure("accuracy × 100, higher is better", max, 100.0),
-    "f1": Measure("F1 of whole spans × 100, higher is better", max, 100.0),
+    "bits_per_byte": Measure("bits per byte by pseudo-likelihood", min, 1.0, 3),
+    "chrf++": Measure("chrF++ of greedy translations", max),
+    "accuracy": Measure("accuracy × 100", max, 100.0),
+    "f1": Measure("F1 of whole spans × 100", max, 100.0),
 }
 Cells = dict[tuple[str, str], float]
 """(system, language or direction) → value as shown."""
@@ -100,8 +100,9 @@ def section(rows: Sequence[Mapping[str, Any]], name: str, about: str) -> str:
         if metric["name"] == name
     }
     subject = f"Task `{rows[0]['task']}`" if rows[0]["task"] else "Language modules"
-    origin = f" on `{origin}` sentences" if origin else ""
-    title = f"### {subject}: {measure.title}{origin} ({about})"
+    of = f" of `{origin}` sentences" if origin else ""
+    better = "lower" if measure.best is min else "higher"
+    title = f"### {subject}: {measure.title}{of}, {better} is better ({about})"
     return "\n\n".join([title, table(cells, measure), *losses(cells, measure)])
 
 

@@ -72,9 +72,9 @@ def test_directions_have_a_table_for_each_origin():
         for origin in ("flores", "ui")
     ]
     found = sections([{"base": "nano", "split": "dev", "rows": rows}])
-    assert [text.splitlines()[0].split(" on ")[1] for text in found] == [
-        "`flores` sentences (nano, dev split)",
-        "`ui` sentences (nano, dev split)",
+    assert [text.splitlines()[0].split(" translations of ")[1] for text in found] == [
+        "`flores` sentences, higher is better (nano, dev split)",
+        "`ui` sentences, higher is better (nano, dev split)",
     ]
     assert "| bare base | **20.0** |" in found[0]
 
