@@ -11,7 +11,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 
 .DELETE_ON_ERROR:
-.PHONY: setup serve test check format demo bench bases modules scores lock
+.PHONY: setup serve test check format demo bench bases modules scores readme lock
 
 setup: $(DEV)
 
@@ -79,6 +79,10 @@ scores: $(DEV)
 	done
 	$(BIN)/python -m training baseline training/configs/baselines.yaml
 	$(BIN)/python -m training results training/configs/results.yaml
+
+# The README's answers as the shipped models give them now.
+readme: $(DEV)
+	$(BIN)/python -m tests.readme_examples
 
 lock: $(DEV)
 	head -2 $(LOCK) > $(LOCK).new

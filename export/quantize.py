@@ -1,35 +1,99 @@
-"""Smaller graphs: 8-bit products that keep a row independent of its neighbours, halved tables.
+"""Smaller, faster graphs: 8-bit products with one scale a row, halved tables.
 
-``MatMulNBits`` quantises weights in blocks and activations row by row, so a row's numbers never
-depend on its batch; ``quantize_dynamic`` has one activation scale per tensor and breaks that.
+Every row of activations has its own scale and integer sums have no rounding, so a row's numbers
+depend neither on its batch nor on the machine's instructions. ``quantize_dynamic`` has one scale
+for a whole tensor and breaks that; ``docs/decisions/0006`` has the numbers.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization.matmul_nbits_quantizer import (
-    DefaultWeightOnlyQuantConfig,
-    MatMulNBitsQuantizer,
-)
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-BLOCK = 128
-INT8_COMPUTE = 4
-"""``accuracy_level`` of MatMulNBits: activations are quantised to 8 bits, per row and block."""
+LEVELS = 127
+"""Steps to each side of zero, for weights and activations."""
+ZERO = np.uint8(128)
+"""What stands for 0. Signed weights are no faster and sums of pairs saturate on AVX2."""
+SMALLEST_SCALE = np.float32(1e-12)
+"""For rows of zeros."""
 TABLE_ROWS = 64
 """Gathered constants with at least this many rows are embedding tables."""
 
 
 def quantize_products(source: Path, target: Path) -> None:
-    """Rewrites every product with a constant matrix to 8 bits; products with banks stay fp32."""
-    config = DefaultWeightOnlyQuantConfig(
-        block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_COMPUTE, bits=8
-    )
-    quantizer = MatMulNBitsQuantizer(onnx.load(source), algo_config=config)
-    quantizer.process()
-    onnx.save(quantizer.model.model, target)
+    """Rewrites every product with a constant matrix to 8 bits; products with banks stay fp32.
+
+    ``x [..., K] @ W [K, N]`` becomes ``(q(x) @ q(W)) * columns [N] * rows [..., 1]``, all of it in
+    operators of plain ONNX.
+    """
+    model = onnx.load(source)
+    weights = {
+        each.name: each
+        for each in model.graph.initializer
+        if each.data_type == TensorProto.FLOAT and len(each.dims) == 2
+    }
+    nodes: list[NodeProto] = []
+    quantized: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in weights:
+            nodes.append(node)
+            continue
+        activations, weight = node.input
+        if activations not in quantized:
+            nodes += _quantized_rows(activations)
+            quantized.add(activations)
+        nodes += _integer_product(activations, weight, node.output[0])
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    products = {each for node in nodes if node.op_type == "MatMulInteger" for each in node.input}
+    for name, weight in weights.items():
+        if f"{name}.q" in products:
+            model.graph.initializer.extend(_quantized_columns(name, weight))
+    if quantized:
+        model.graph.initializer.extend(_constants())
+    drop_unused(model)
+    onnx.save(model, target)
+
+
+def _quantized_rows(name: str) -> Iterator[NodeProto]:
+    """``name.rows`` ``[..., 1]``, the scale of each row, and ``name.q``, the row in its steps."""
+    yield helper.make_node("Abs", [name], [f"{name}.abs"])
+    yield helper.make_node("ReduceMax", [f"{name}.abs", "q.axis"], [f"{name}.max"], keepdims=1)
+    yield helper.make_node("Mul", [f"{name}.max", "q.step"], [f"{name}.raw"])
+    yield helper.make_node("Max", [f"{name}.raw", "q.smallest"], [f"{name}.rows"])
+    yield helper.make_node("Div", [name, f"{name}.rows"], [f"{name}.steps"])
+    yield helper.make_node("QuantizeLinear", [f"{name}.steps", "q.one", "q.zero"], [f"{name}.q"])
+
+
+def _integer_product(activations: str, weight: str, output: str) -> Iterator[NodeProto]:
+    inputs = [f"{activations}.q", f"{weight}.q", "q.zero", "q.zero"]
+    yield helper.make_node("MatMulInteger", inputs, [f"{output}.sums"])
+    yield helper.make_node("Cast", [f"{output}.sums"], [f"{output}.float"], to=TensorProto.FLOAT)
+    scaled = [f"{output}.float", f"{weight}.columns"]
+    yield helper.make_node("Mul", scaled, [f"{output}.scaled"])
+    yield helper.make_node("Mul", [f"{output}.scaled", f"{activations}.rows"], [output])
+
+
+def _quantized_columns(name: str, weight: TensorProto) -> Iterator[TensorProto]:
+    values = numpy_helper.to_array(weight)  # [K, N]
+    columns = np.maximum(np.abs(values).max(axis=0, initial=0) / LEVELS, SMALLEST_SCALE)  # [N]
+    steps = np.round(values / columns) + ZERO
+    yield numpy_helper.from_array(steps.astype(np.uint8), f"{name}.q")
+    yield numpy_helper.from_array(columns.astype(np.float32), f"{name}.columns")
+
+
+def _constants() -> list[TensorProto]:
+    values = {
+        "q.axis": np.array([-1], np.int64),
+        "q.step": np.float32(1 / LEVELS),
+        "q.smallest": SMALLEST_SCALE,
+        "q.one": np.float32(1),
+        "q.zero": ZERO,
+    }
+    return [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
 
 
 def halve_tables(path: Path, lossy: bool) -> None:

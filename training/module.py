@@ -52,7 +52,8 @@ class ModuleConfig(RunConfig):
     """Language modules: where their text is."""
     task: TaskSettings | None = None
     language_modules: str | None = None
-    """Task modules: checkpoints to stack on, a path with ``{language}``; None for the bare base."""
+    """Task modules: what to stack on, a path with ``{language}`` to runs or published modules;
+    None for the bare base."""
     block_tokens: int = 128
     mask_rate: float = 0.15
     out: Path

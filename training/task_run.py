@@ -15,6 +15,7 @@ from langmod.languages import canonical
 from langmod.methods import METHODS
 from langmod.slotted import SlottedBase
 from langmod.specs import BaseSpec
+from langmod.store import LATEST, ModuleStore
 from langmod.tasks import Example
 from training.sampling import draw
 from training.task_data import (
@@ -104,17 +105,20 @@ def language_modules(
     tags, found = [], []
     for tag in config.task.languages:
         folder = Path(config.language_modules.format(language=canonical(tag)))
-        found.append(read_checkpoint(folder, slotted))
+        found.append(stacked_tensors(folder, slotted))
         tags.append(canonical(tag))
     return tags, found
 
 
-def read_checkpoint(run_folder: Path, slotted: SlottedBase) -> dict[str, Tensor]:
-    """The method tensors of a run, from the checkpoint in its library's format."""
-    from training.module import load_run
+def stacked_tensors(folder: Path, slotted: SlottedBase) -> dict[str, Tensor]:
+    """The method tensors of a finished run, or of a published module (``modules/<name>``)."""
+    from training.module import RUN_FILE, load_run
 
-    run = load_run(run_folder)
-    _, tensors = METHODS[run.method].read(run_folder / run.name, slotted.architecture)
+    if not (folder / RUN_FILE).is_file() and (folder / LATEST).is_file():
+        module = ModuleStore(folder.parent).load(folder.name)
+        return {name: torch.from_numpy(each).float() for name, each in module.tensors.items()}
+    run = load_run(folder)
+    _, tensors = METHODS[run.method].read(folder / run.name, slotted.architecture)
     return tensors
 
 

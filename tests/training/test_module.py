@@ -16,6 +16,7 @@ from training.module import load_run, train_module
 from training.results import sections
 from training.score import read_scores
 from training.scoreboard import ScoreConfig, score_published
+from training.trainer import Optimisation, arguments
 
 TOPICS = {"sport": "ball team goal player win", "food": "bread milk soup meat rice"}
 
@@ -182,11 +183,19 @@ def test_bf16_runs_are_scored_in_fp32(base, topics, tmp_path, monkeypatch):
         return head(self, *inputs)
 
     monkeypatch.setattr(Classify, "head", seen)
+    monkeypatch.setattr("training.trainer.multiplies_bf16", lambda: True)
     optimisation = QUICK | {"bf16": True}
     train_module(
         module_config(tmp_path, base, "half", role="task", task=topics, optimisation=optimisation)
     )
     assert halves == {True: {True}, False: {False}}, "training in halves, scoring not"
+
+
+def test_bf16_is_left_where_it_is_emulated(tmp_path, monkeypatch):
+    settings = Optimisation.model_validate(QUICK | {"bf16": True})
+    for has_it in (True, False):
+        monkeypatch.setattr("training.trainer.multiplies_bf16", lambda answer=has_it: answer)
+        assert arguments(tmp_path, settings).bf16 is has_it
 
 
 def test_one_direction_of_a_translator(small_corpus, tmp_path):
