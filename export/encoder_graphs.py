@@ -7,7 +7,8 @@ from torch import Tensor
 
 from export.graphs import Feed, Sizes, SlottedGraph, floats, ints, ragged_mask, random_slots
 from langmod.architectures import EncoderArchitecture
-from langmod.slotted import SlotSource, SlottedBase
+from langmod.branching import SlotSource, gathered
+from langmod.slotted import SlottedBase
 from langmod.specs import TensorSpec
 from langmod.tasks import TASKS, HeadTask
 
@@ -154,8 +155,12 @@ class Head(EncoderGraph):
 
     def compute(self, feed: Feed, source: SlotSource) -> Feed:
         banks = self.task.head_banks(self.width)
-        found = {bank.name.rsplit(".", 1)[1]: source.rows(bank.name, None) for bank in banks}
-        tensors = {name: tensor for name, tensor in found.items() if tensor is not None}
+        found = {bank.name.rsplit(".", 1)[1]: source.find(bank.name, None) for bank in banks}
+        tensors = {
+            name: gathered(each.bank, each.places)
+            for name, each in found.items()
+            if each is not None
+        }
         pool = feed.get("pool", feed["hidden"][:, :, 0])
         return {"logits": self.task.head(feed["hidden"], pool, tensors)}
 

@@ -10,7 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from langmod.slotted import BankSource, SlotSource, SlottedBase, banks_of
+from langmod.branching import SlotSource
+from langmod.slotted import BankSource, SlottedBase, banks_of
 from langmod.specs import ROLES, Axis, BankSpec, TensorSpec
 
 Feed = dict[str, Tensor]
@@ -87,7 +88,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.names: set[str] = set()
 
-    def rows(self, name: str, layer: int | None) -> None:
+    def find(self, name: str, layer: int | None) -> None:
         """Notes the name; no module is loaded."""
         del layer
         self.names.add(name)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from export.encoder_graphs import Embed
 from export.graphs import Feed, Sizes, SlottedGraph, floats, ints, ragged_mask, random_slots
-from langmod.slotted import SlotSource, SlottedBase
+from langmod.branching import SlotSource
+from langmod.slotted import SlottedBase
 from langmod.specs import TensorSpec
 
 
@@ -121,7 +122,6 @@ class DecoderStep(TranslatorGraph):
             hidden = hidden + self.attend_cross(layer.encoder_attn, inner, cross, cross_bias)
             inner = layer.final_layer_norm(hidden)
             hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(inner)))
-            hidden = self.slotted.end_block("decoder", index, hidden)
         logits = self.slotted.model.lm_head(self.decoder.layer_norm(hidden[:, 0]))  # [R, V]
         k: Any = feed["k"][0]  # stays a tensor, so that the graph takes it as an input
         scores, tokens = torch.topk(logits.log_softmax(-1), k, dim=-1)  # [R, K]

@@ -1,7 +1,7 @@
 """Where the parts of a base lie: one class per family, so that nothing else knows layer names."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +20,25 @@ from langmod.specs import Kind
 
 
 @dataclass(frozen=True)
+class Sublayer:
+    """Attention or feed-forward block of a layer: ``h`` is added to the residual ``r``."""
+
+    output: str
+    """Path inside a layer of the linear that gives h."""
+    norm: str | None
+    """Path of the norm over h + r (post-norm), None when pre-norm."""
+    residual: tuple[str, int]
+    """The module that is handed r, and as which of its arguments."""
+
+
+@dataclass(frozen=True)
 class Stack:
     """One pile of equal layers: a base's encoder, or a translator's decoder."""
 
     name: str
     layers: nn.ModuleList
-    block_norm: str | None
-    """Path inside a layer of the norm that closes it (post-norm), None when pre-norm."""
+    sublayers: Mapping[str, Sublayer]
+    """``attention``, in decoders ``cross``, and ``output`` (the feed-forward block)."""
 
     @cached_property
     def linears(self) -> dict[str, tuple[int, int]]:
@@ -36,6 +48,12 @@ class Stack:
             for path, module in self.layers[0].named_modules()
             if isinstance(module, nn.Linear)
         }
+
+    @cached_property
+    def norms(self) -> tuple[str, ...]:
+        """Path of every norm in a layer."""
+        named = self.layers[0].named_modules()
+        return tuple(path for path, module in named if isinstance(module, nn.LayerNorm))
 
     @property
     def depth(self) -> int:
@@ -76,12 +94,35 @@ class Architecture(ABC):
     def words(self, token_ids: Tensor) -> Tensor:
         """Token ids ``[B, T]`` → word vectors ``[B, T, D]``, before positions."""
 
+    def layer(self, stack: str, index: int) -> nn.Module:
+        """One layer of a stack."""
+        return next(each for each in self.stacks() if each.name == stack).layers[index]
+
+    @abstractmethod
+    def layer_path(self, stack: str, index: int) -> str:
+        """The full name of a layer in the Hugging Face model."""
+
+    def linear_paths(self) -> dict[str, tuple[Stack, int, str]]:
+        """Full name of every linear of every layer → stack, layer number, path in the layer."""
+        return {
+            f"{self.layer_path(stack.name, layer)}.{path}": (stack, layer, path)
+            for stack, layer, path, _ in self.linears()
+        }
+
     def linears(self) -> Iterator[tuple[Stack, int, str, nn.Module]]:
         """Every linear of every layer: stack, layer number, path in the layer, module."""
         for stack in self.stacks():
             for index, layer in enumerate(stack.layers):
                 for path in stack.linears:
                     yield stack, index, path, layer.get_submodule(path)
+
+
+POST_NORM = {
+    "attention": Sublayer(
+        "attention.output.dense", "attention.output.LayerNorm", ("attention.output", 1)
+    ),
+    "output": Sublayer("output.dense", "output.LayerNorm", ("output", 1)),
+}
 
 
 class EncoderArchitecture(Architecture):
@@ -96,7 +137,10 @@ class EncoderArchitecture(Architecture):
         return self.model.base_model
 
     def stacks(self) -> tuple[Stack, ...]:
-        return (Stack("encoder", self.backbone.encoder.layer, "output.LayerNorm"),)
+        return (Stack("encoder", self.backbone.encoder.layer, POST_NORM),)
+
+    def layer_path(self, stack: str, index: int) -> str:
+        return f"{self.model.base_model_prefix}.{stack}.layer.{index}"
 
     def vocabulary_head(self) -> nn.Module:
         return self.model.lm_head if hasattr(self.model, "lm_head") else self.model.cls
@@ -111,6 +155,13 @@ class EncoderArchitecture(Architecture):
         return 0 if self.model.config.model_type == "bert" else self.model.config.pad_token_id + 1
 
 
+PRE_NORM = {
+    "attention": Sublayer("self_attn.out_proj", None, ("self_attn_layer_norm", 0)),
+    "output": Sublayer("fc2", None, ("final_layer_norm", 0)),
+}
+CROSS = {"cross": Sublayer("encoder_attn.out_proj", None, ("encoder_attn_layer_norm", 0))}
+
+
 class TranslatorArchitecture(Architecture):
     """M2M100 and NLLB: pre-norm layers, sinusoidal positions, language tokens."""
 
@@ -120,9 +171,12 @@ class TranslatorArchitecture(Architecture):
     def stacks(self) -> tuple[Stack, ...]:
         inner = self.model.model
         return (
-            Stack("encoder", inner.encoder.layers, None),
-            Stack("decoder", inner.decoder.layers, None),
+            Stack("encoder", inner.encoder.layers, PRE_NORM),
+            Stack("decoder", inner.decoder.layers, PRE_NORM | CROSS),
         )
+
+    def layer_path(self, stack: str, index: int) -> str:
+        return f"model.{stack}.layers.{index}"
 
     def vocabulary_head(self) -> nn.Module:
         return self.model.lm_head

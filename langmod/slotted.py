@@ -5,31 +5,17 @@ The model stays Hugging Face's own. Methods hang hooks on its layers; a hook ask
 trains, and a bank gathered by ``slots`` in an exported graph, so both run the same arithmetic.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C import Value
-from torch.autograd import Function
 
-from langmod.architectures import Architecture, Stack
+from langmod.architectures import Architecture, Stack, Sublayer
+from langmod.branching import Change, Found, SlotSource, changed
 from langmod.specs import ROLES, BankSpec, Role
-
-BlockChange = Callable[[Tensor, int], Tensor]
-"""Changes the sum a layer ends with, ``[B, T, D]``, given the layer's number."""
-
-
-class SlotSource(Protocol):
-    """Where hooks find a module's tensors for the rows that run now."""
-
-    def rows(self, name: str, layer: int | None) -> Tensor | None:
-        """A tensor per row ``[B | 1, ...]`` of one layer, or None when nothing is loaded.
-
-        ``name`` is ``<role>.<tensor>``; ``layer`` None for tensors without a layer axis.
-        """
-        ...
 
 
 class FixedSource:
@@ -38,65 +24,37 @@ class FixedSource:
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = tensors
 
-    def rows(self, name: str, layer: int | None) -> Tensor | None:
-        """``[1, ...]``, broadcast over the rows."""
+    def find(self, name: str, layer: int | None) -> Found | None:
+        """A bank of one slot, broadcast over the rows."""
         tensor = self.tensors.get(name)
         if tensor is None:
             return None
-        return (tensor if layer is None else tensor[layer]).unsqueeze(0)
+        place = [[0]] if layer is None else [[layer, 0]]
+        bank = tensor.unsqueeze(0 if layer is None else 1)
+        return Found(bank, torch.tensor(place, device=tensor.device))
 
 
 class BankSource:
-    """Tensors gathered from banks by each row's slots; what graphs use."""
+    """Banks and each row's slots; what graphs use."""
 
     def __init__(self, banks: Mapping[str, Tensor], slots: Tensor) -> None:
         """``banks``: name → ``[L, S, ...]`` or ``[S, ...]``; ``slots [B, 2]``: language, task."""
         self.banks = banks
         self.columns = {role: slots[:, column] for column, role in enumerate(ROLES)}  # [B] each
+        self._places: dict[tuple[Role, int | None], Tensor] = {}
 
-    def rows(self, name: str, layer: int | None) -> Tensor | None:
-        """``[B, ...]``: slot ``slots[b]`` of the bank for row b."""
+    def find(self, name: str, layer: int | None) -> Found | None:
+        """The bank, and the rows' slots in it."""
         bank = self.banks.get(name)
-        if bank is None:
-            return None
-        slots = self.columns[_role(name)]
-        if layer is None:
-            return bank.index_select(0, slots)
-        places = torch.stack([torch.full_like(slots, layer), slots], 1)  # [B, 2]
-        return _GatherPlaces.apply(bank, places)  # [B, ...]
+        return None if bank is None else Found(bank, self._rows(_role(name), layer))
 
-
-class _Graph(Protocol):
-    """The part of the exporter's graph that a symbolic uses."""
-
-    def op(self, name: str, *inputs: Value) -> Value:
-        """Adds one node."""
-        ...
-
-
-class _GatherPlaces(Function):
-    """``bank[l, s]`` for pairs of layer and slot as ONNX's GatherND.
-
-    Torch's own exports copy a layer's whole ``[S, ...]`` slab first, or reshape, which ONNX cannot
-    do to a bank of rank 0.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, bank: Tensor, places: Tensor) -> Tensor:
-        ctx.save_for_backward(places)
-        ctx.shape = bank.shape
-        return bank[places[:, 0], places[:, 1]]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (places,) = ctx.saved_tensors
-        found = gradient.new_zeros(ctx.shape)
-        found.index_put_((places[:, 0], places[:, 1]), gradient, accumulate=True)
-        return found, None
-
-    @staticmethod
-    def symbolic(graph: _Graph, bank: Value, places: Value) -> Value:
-        return graph.op("GatherND", bank, places)
+    def _rows(self, role: Role, layer: int | None) -> Tensor:
+        """The places of one layer, the same tensor for every bank: one node of a graph."""
+        if (role, layer) not in self._places:
+            slots = self.columns[role]
+            columns = [slots] if layer is None else [torch.full_like(slots, layer), slots]
+            self._places[role, layer] = torch.stack(columns, 1)
+        return self._places[role, layer]
 
 
 class RoleSources:
@@ -105,10 +63,10 @@ class RoleSources:
     def __init__(self, sources: Mapping[Role, SlotSource]) -> None:
         self.sources = sources
 
-    def rows(self, name: str, layer: int | None) -> Tensor | None:
+    def find(self, name: str, layer: int | None) -> Found | None:
         """What the role's own source holds."""
         source = self.sources.get(_role(name))
-        return None if source is None else source.rows(name, layer)
+        return None if source is None else source.find(name, layer)
 
 
 def stack_banks(
@@ -140,8 +98,12 @@ def _role(name: str) -> Role:
     return "language" if name.startswith("language.") else "task"
 
 
+Point = tuple[str, str, str]
+"""``inputs``, ``outputs`` or ``sublayer``; the stack; the path in a layer, or the sublayer."""
+
+
 class SlottedBase(nn.Module):
-    """A base with every registered method's hooks in place, silent until a source is given."""
+    """A base with every registered method's changes in place, silent until a source is given."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -151,14 +113,15 @@ class SlottedBase(nn.Module):
         self.model = architecture.model
         self.config = architecture.model.config
         self._source: SlotSource | None = None
-        self._blocks: dict[str, list[BlockChange]] = {}
-        for stack in architecture.stacks():
-            self._blocks[stack.name] = []
-            self._hook_blocks(stack)
+        self._changes: dict[Point, list[Change]] = defaultdict(list)
+        self._residuals: dict[tuple[str, str, int], Tensor] = {}
         # Language before task at every place: MAD-X stacks them in this order.
         for role in ROLES:
             for method in METHODS.values():
                 method.attach(self, role)
+        for stack in architecture.stacks():
+            for index, layer in enumerate(stack.layers):
+                self._hook_layer(stack, index, layer)
 
     @contextmanager
     def using(self, source: SlotSource | None) -> Iterator[None]:
@@ -168,70 +131,76 @@ class SlottedBase(nn.Module):
             yield
         finally:
             self._source = before
+            self._residuals.clear()
 
-    def tensors(self, names: tuple[str, ...], layer: int | None) -> tuple[Tensor, ...] | None:
-        """What the current source holds for these names, None when no such module is loaded."""
-        if self._source is None:
-            return None
-        found = [self._source.rows(name, layer) for name in names]
-        present = tuple(tensor for tensor in found if tensor is not None)
-        return present if len(present) == len(names) else None
+    def on_inputs(self, stack: str, path: str, change: Change) -> None:
+        """Changes what a linear of every layer takes ``[B, T, D_in]``; no context."""
+        self._changes["inputs", stack, path].append(change)
 
-    def on_block(self, stack: str, change: BlockChange) -> None:
-        """Registers a change of the residual sum at the end of every layer of a stack."""
-        self._blocks[stack].append(change)
+    def on_outputs(self, stack: str, path: str, change: Change) -> None:
+        """Changes what a linear or norm of every layer gives ``[B, T, D_out]``.
 
-    def on_linear(
-        self, stack: str, path: str, change: Callable[[Tensor, Tensor, int], Tensor]
-    ) -> None:
-        """Registers ``change(input, output, layer)`` on one linear of every layer of a stack."""
-
-        def hook_of(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-            return lambda _, inputs, output: change(inputs[0], output, layer)
-
-        for each, layer, place, module in self.architecture.linears():
-            if each.name == stack and place == path:
-                module.register_forward_hook(hook_of(layer))
-
-    def end_block(self, stack: str, layer: int, total: Tensor) -> Tensor:
-        """Applies the registered changes to a layer's closing sum ``[B, T, D]``."""
-        for change in self._blocks[stack]:
-            total = change(total, layer)
-        return total
-
-    def block_norm(self, stack: str, layer: int, total: Tensor) -> Tensor:
-        """The norm that closes a layer applied to its sum; the sum itself when pre-norm.
-
-        AdapterHub feeds a bottleneck the normed sum (``original_ln_before``), without firing hooks.
+        Context: what it took ``[B, T, D_in]``.
         """
-        found = next(each for each in self.architecture.stacks() if each.name == stack)
-        if found.block_norm is None:
-            return total
-        norm: Any = found.layers[layer].get_submodule(found.block_norm)
-        return nn.functional.layer_norm(
-            total, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        self._changes["outputs", stack, path].append(change)
+
+    def on_sublayer(self, stack: str, sublayer: str, change: Change) -> None:
+        """Changes what a sublayer of every layer adds to the residual, ``h [B, T, D]``.
+
+        It comes after all changes of the linear that gives h. Context: the residual
+        ``r [B, T, D]``, weight and bias of the norm over h + r (None when pre-norm), its epsilon,
+        and D.
+        """
+        self._changes["sublayer", stack, sublayer].append(change)
+
+    def _hook_layer(self, stack: Stack, index: int, layer: nn.Module) -> None:
+        for path in stack.linears:
+            if self._changes["inputs", stack.name, path]:
+                linear = layer.get_submodule(path)
+                linear.register_forward_pre_hook(self._inputs_hook(stack.name, path, index))
+        for path in (*stack.linears, *stack.norms):
+            if self._changes["outputs", stack.name, path]:
+                module = layer.get_submodule(path)
+                module.register_forward_hook(self._outputs_hook(stack.name, path, index))
+        for name, sublayer in stack.sublayers.items():
+            if self._changes["sublayer", stack.name, name]:
+                self._hook_sublayer(stack.name, name, sublayer, index)
+
+    def _hook_sublayer(self, stack: str, name: str, sublayer: Sublayer, index: int) -> None:
+        layer = self.architecture.layer(stack, index)
+        path, argument = sublayer.residual
+
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._residuals[stack, name, index] = inputs[argument]
+
+        def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
+            context = (self._residuals[stack, name, index], *norm, self.architecture.width)
+            return self._change(("sublayer", stack, name), output, context, index)
+
+        holder: Any = layer.get_submodule(path)
+        holder.register_forward_pre_hook(keep)
+        found: Any = None if sublayer.norm is None else layer.get_submodule(sublayer.norm)
+        norm = (None, None, 0.0) if found is None else (found.weight, found.bias, found.eps)
+        layer.get_submodule(sublayer.output).register_forward_hook(hook)
+
+    def _inputs_hook(self, stack: str, path: str, index: int) -> Callable[..., tuple[Tensor, ...]]:
+        return lambda _, inputs: (
+            self._change(("inputs", stack, path), inputs[0], (), index),
+            *inputs[1:],
         )
 
-    def _hook_blocks(self, stack: Stack) -> None:
-        for index, layer in enumerate(stack.layers):
-            if stack.block_norm is None:
-                layer.register_forward_hook(self._after_layer(stack.name, index))
-            else:
-                norm = layer.get_submodule(stack.block_norm)
-                norm.register_forward_pre_hook(self._before_norm(stack.name, index))
+    def _outputs_hook(self, stack: str, path: str, index: int) -> Callable[..., Tensor]:
+        return lambda _, inputs, output: self._change(
+            ("outputs", stack, path), output, (inputs[0],), index
+        )
 
-    def _after_layer(self, stack: str, index: int) -> Callable[[nn.Module, object, object], object]:
-        def hook(_: nn.Module, __: object, output: object) -> object:
-            if isinstance(output, tuple):
-                return (self.end_block(stack, index, output[0]), *output[1:])
-            return self.end_block(stack, index, output)  # type: ignore[arg-type]
-
-        return hook
-
-    def _before_norm(
-        self, stack: str, index: int
-    ) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-        return lambda _, inputs: (self.end_block(stack, index, inputs[0]),)
+    def _change(
+        self, point: Point, value: Tensor, context: tuple[object, ...], layer: int
+    ) -> Tensor:
+        if self._source is None:
+            return value
+        found = [change.loaded(self._source, layer) for change in self._changes[point]]
+        return changed(value, context, [each for each in found if each is not None])
 
 
 def banks_of(architecture: Architecture) -> tuple[BankSpec, ...]:

@@ -1,202 +1,265 @@
 """Sequential bottleneck adapter after each layer's feed-forward block.
 
-AdapterHub's ``seq_bn`` (Pfeiffer et al. 2020, MAD-X arXiv 2005.00052): with s the closing sum of a
-layer and LN its norm, ``s + up(relu(down(LN(s))))``; a task adapter repeats this on the new s.
+AdapterHub's ``seq_bn`` (Pfeiffer et al. 2020, MAD-X arXiv 2005.00052). A sublayer gives h, which is
+added to the residual r and normed: h becomes ``h + up(act(down(LN(h + r))))``; a task adapter
+repeats this on the new h. Double and parallel bottlenecks are this class at other places.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import JsonValue
 from torch import Generator, Tensor
 
-from langmod.architectures import Architecture, EncoderArchitecture
-from langmod.errors import BrokenModule, ModuleMismatch
+from langmod import adapterhub
+from langmod.architectures import Architecture, Stack
+from langmod.branching import Arithmetic, Change, gathered
+from langmod.errors import ModuleMismatch
 from langmod.methods.method import Method, MethodConfig
 from langmod.specs import Axis, BankSpec, Role
 
 if TYPE_CHECKING:
     from langmod.slotted import SlottedBase
 
-PARTS = ("down_weight", "down_bias", "up_weight", "up_bias")
+Activation = Literal["relu", "swish", "gelu", "tanh"]
+ACTIVATIONS: tuple[Activation, ...] = ("relu", "swish", "gelu", "tanh")
+"""A module's ``activation`` tensor holds the place of its own in this list, counted from 1."""
+PARTS = {"down_weight": "adapter_down.0.weight", "down_bias": "adapter_down.0.bias",
+         "up_weight": "adapter_up.weight", "up_bias": "adapter_up.bias"}  # fmt: skip
+
+WAY_UP = ("up_weight", "up_bias")
+
+
+def activated(inner: Tensor, activation: Tensor, default: int) -> Tensor:
+    """Each row of ``[B, T, R]`` through its own non-linearity ``[B, 1]``; 0 is the default."""
+    asked = torch.where(activation == 0, default, activation.long()).unsqueeze(-1)  # [B, 1, 1]
+    found = torch.where(asked == 2, torch.nn.functional.silu(inner), torch.relu(inner))
+    found = torch.where(asked == 3, torch.nn.functional.gelu(inner), found)
+    return torch.where(asked == 4, torch.tanh(inner), found)
+
+
+def adapter(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)
+    value: Tensor,
+    inputs: Tensor,
+    down: Tensor,
+    down_bias: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    activation: Tensor,
+    places: Tensor,
+    default: int,
+) -> Tensor:
+    """``value [B, T, D]`` plus what the rows' adapters make of ``inputs [B, T, D]``."""
+    inner = inputs @ gathered(down, places) + gathered(down_bias, places).unsqueeze(1)  # [B, T, R]
+    inner = activated(inner, gathered(activation, places), default)
+    return value + inner @ gathered(up, places) + gathered(up_bias, places).unsqueeze(1)
+
+
+def after_norm(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)
+    value: Tensor,
+    residual: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    norm_eps: float,
+    width: int,
+    down: Tensor,
+    down_bias: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    activation: Tensor,
+    places: Tensor,
+) -> Tensor:
+    """Reads the sum with the residual, normed where the base norms it; relu by default."""
+    if down.numel() == 0:
+        return value
+    inputs = value + residual
+    if norm_weight is not None:
+        inputs = torch.layer_norm(inputs, [width], norm_weight, norm_bias, norm_eps)
+    return adapter(value, inputs, down, down_bias, up, up_bias, activation, places, 1)
 
 
 class BottleneckConfig(MethodConfig):
-    """Field names of AdapterHub's ``SeqBnConfig``."""
+    """Field names of AdapterHub's ``BnConfig``."""
 
     reduction_factor: float = 16.0
     """The rank R is the base's width D divided by this."""
-    non_linearity: Literal["relu"] = "relu"
+    non_linearity: Activation = "relu"
+    leave_out: tuple[int, ...] = ()
+    """Layers without an adapter, decoder layers counted on from the encoder's; MAD-X 2.0 leaves out
+    the last."""
 
 
 class Bottleneck(Method):
     """``seq_bn``, as language and as task module, on every stack of a base."""
 
     name: ClassVar[str] = "bottleneck"
-    Config = BottleneckConfig
+    Config: ClassVar[type[BottleneckConfig]] = BottleneckConfig
+    sublayers: ClassVar[tuple[str, ...]] = ("output",)
+    arithmetic: ClassVar[Arithmetic] = staticmethod(after_norm)
+    hub_config: ClassVar[dict[str, JsonValue]] = {"original_ln_before": True}
+    """Where AdapterHub's configuration differs from its defaults."""
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
-        """Per stack: down ``[L, S, D, R]``, up ``[L, S, R, D]`` and their biases."""
+        """Per place: down ``[L, S, D, R]``, up ``[L, S, R, D]``, their biases, activation."""
         slots, width = f"S.{role}", architecture.width
         found = []
-        for stack in architecture.stacks():
-            rank = self.rank_axis(role, stack.name)
-            shapes: tuple[tuple[Axis, ...], ...] = ((width, rank), (rank,), (rank, width), (width,))
+        for stack, place, prefix in self._places(architecture):
+            rank = self.rank_axis(role, place)
+            shapes: dict[str, tuple[Axis, ...]] = {
+                "down_weight": (width, rank), "down_bias": (rank,),
+                "up_weight": (rank, width), "up_bias": (width,), "activation": (1,),
+            }  # fmt: skip
             found += [
                 BankSpec(
-                    name=f"{role}.{self.name}.{stack.name}.{part}",
-                    role=role,
-                    shape=(stack.depth, slots, *shape),
+                    name=f"{role}.{prefix}{part}", role=role, shape=(stack.depth, slots, *shape)
                 )
-                for part, shape in zip(PARTS, shapes, strict=True)
+                for part, shape in shapes.items()
             ]
         return tuple(found)
 
     def attach(self, base: "SlottedBase", role: Role) -> None:
-        """Adds the adapter's output to the sum that closes each layer."""
+        """Changes what its sublayers add to the residual."""
         for stack in base.architecture.stacks():
-            base.on_block(stack.name, self._change(base, role, stack.name))
-
-    def _change(
-        self, base: "SlottedBase", role: Role, stack: str
-    ) -> Callable[[Tensor, int], Tensor]:
-        prefix = f"{role}.{self.name}.{stack}."
-
-        def change(total: Tensor, layer: int) -> Tensor:
-            found = base.tensors(tuple(prefix + part for part in PARTS), layer)
-            if found is None:
-                return total
-            down, down_bias, up, up_bias = found  # [B, D, R], [B, R], [B, R, D], [B, D]
-            inner = base.block_norm(stack, layer, total) @ down + down_bias.unsqueeze(1)
-            return total + torch.relu(inner) @ up + up_bias.unsqueeze(1)  # [B, T, D]
-
-        return change
+            for sublayer in self.sublayers_of(stack):
+                prefix = f"{role}.{self._prefix(stack, sublayer)}"
+                names = tuple(prefix + part for part in PARTS)
+                change = Change(type(self).arithmetic, names, (f"{prefix}activation",))
+                base.on_sublayer(stack.name, sublayer, change)
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
     ) -> dict[str, Tensor]:
         """BERT's initialisation downwards, zeros upwards: training starts at the base itself."""
+        settings = self.Config.model_validate(config)
         width = architecture.width
-        rank = max(1, int(width / BottleneckConfig.model_validate(config).reduction_factor))
+        rank = max(1, int(width / settings.reduction_factor))
         tensors: dict[str, Tensor] = {}
-        for stack in architecture.stacks():
-            depth, prefix = stack.depth, f"{self.name}.{stack.name}."
-            down = torch.empty(depth, width, rank).normal_(std=0.02, generator=generator)
+        for stack, _, prefix in self._places(architecture):
+            down = torch.empty(stack.depth, width, rank).normal_(std=0.02, generator=generator)
             tensors |= {
                 f"{prefix}down_weight": down,
-                f"{prefix}down_bias": torch.zeros(depth, rank),
-                f"{prefix}up_weight": torch.zeros(depth, rank, width),
-                f"{prefix}up_bias": torch.zeros(depth, width),
+                f"{prefix}down_bias": torch.zeros(stack.depth, rank),
+                f"{prefix}up_weight": torch.zeros(stack.depth, rank, width),
+                f"{prefix}up_bias": torch.zeros(stack.depth, width),
+                f"{prefix}activation": _activation(settings.non_linearity, stack.depth),
             }
+        for name, layers in self.frozen_layers(settings, architecture).items():
+            tensors[name][layers] = 0
         return tensors
+
+    def frozen_layers(
+        self, config: MethodConfig, architecture: Architecture
+    ) -> dict[str, list[int]]:
+        """``leave_out`` by tensor."""
+        settings, first = self.Config.model_validate(config), 0
+        found: dict[str, list[int]] = {}
+        for stack in architecture.stacks():
+            own = [each - first for each in settings.leave_out if 0 <= each - first < stack.depth]
+            prefixes = [self._prefix(stack, each) for each in self.sublayers_of(stack)]
+            found |= {f"{prefix}{part}": own for prefix in prefixes for part in PARTS if own}
+            first += stack.depth
+        return found
 
     def write(
         self, folder: Path, config: MethodConfig, tensors: Mapping[str, Tensor], base: Architecture
     ) -> None:
-        """``adapter_config.json`` and ``adapter.safetensors`` as `adapters` 1.3 saves them."""
+        """``adapter_config.json`` and ``adapter.safetensors`` as `adapters` saves them."""
+        settings = self.Config.model_validate(config)
         state = {
-            key: _turned(tensors[f"{self.name}.{stack}.{part}"][layer], part).contiguous().clone()
-            for stack, layer, part, key in _keys(base, folder.name)
+            key: _turned(tensors[name][layer], name)
+            for layer, name, key in self._keys(base, folder.name, settings.leave_out)
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(state, folder / "adapter.safetensors", metadata={"format": "pt"})
-        described = {
-            "config": HUB_CONFIG | config.model_dump(),
-            "hidden_size": base.width,
-            "model_class": type(base.model).__name__,
-            "model_name": base.model.config.name_or_path.rsplit("/", 1)[-1],
-            "model_type": base.model.config.model_type,
-            "name": folder.name,
-            "version": "adapters.1.3.0",
-        }
-        text = json.dumps(described, indent=2) + "\n"
-        (folder / "adapter_config.json").write_text(text, encoding="utf-8")
+        described = settings.model_dump(mode="json")
+        adapterhub.save(folder, base, {**self.hub_config, **self.hub_fields(base), **described},
+                        state)  # fmt: skip
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads what ``write`` or `adapters` wrote; layers without an adapter become zeros."""
-        try:
-            described = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            state = load_file(folder / "adapter.safetensors")
-            settings, name, width = (described[k] for k in ("config", "name", "hidden_size"))
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise BrokenModule(f"{folder.name} is no AdapterHub checkpoint: {error}") from error
-        faults = _faults(settings)
-        if width != base.width:
-            faults.append(f"made for width {width}, the base has {base.width}")
+        name, described, state = adapterhub.load(folder, base)
+        faults = self.faults(described, base)
         if faults:
             raise ModuleMismatch(name, faults)
-        config = BottleneckConfig(
-            reduction_factor=settings["reduction_factor"],
-            non_linearity=settings["non_linearity"],
-        )
+        fields = {key: described[key] for key in self.Config.model_fields if key in described}
+        config = self.Config.model_validate(fields)
         tensors = {
-            key: torch.zeros_like(value)
+            key: value if key.endswith("activation") else torch.zeros_like(value)
             for key, value in self.fresh(config, base, Generator()).items()
         }
-        for stack, layer, part, key in _keys(base, name):
+        for layer, tensor, key in self._keys(base, name, config.leave_out):
             if key in state:
-                tensors[f"{self.name}.{stack}.{part}"][layer] = _turned(state[key], part).float()
-        return config, tensors
+                tensors[tensor][layer] = _turned(state[key], tensor).float()
+        return config, self.scaled(tensors, described)
+
+    def hub_fields(self, base: Architecture) -> dict[str, JsonValue]:
+        """Fields of AdapterHub's configuration that depend on the base."""
+        del base
+        return {}
+
+    def scaled(self, tensors: dict[str, Tensor], described: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The tensors with what a checkpoint multiplies an adapter by folded into its way up."""
+        return {
+            name: tensor * described["scaling"] if name.endswith(WAY_UP) else tensor
+            for name, tensor in tensors.items()
+        }
+
+    def faults(self, described: Mapping[str, Any], base: Architecture) -> list[str]:
+        """Where a checkpoint's settings are other than this method's."""
+        wanted = {**adapterhub.DEFAULTS, **self.hub_config, **self.hub_fields(base)}
+        decisive = ("cross_adapter", "inv_adapter", "is_parallel", "ln_after", "ln_before",
+                    "mh_adapter", "original_ln_after", "original_ln_before", "output_adapter",
+                    "phm_layer", "residual_before_ln", "use_gating")  # fmt: skip
+        found = [
+            f"{key} is {described[key]!r}, {self.name} has {wanted[key]!r}"
+            for key in decisive
+            if described[key] != wanted[key]
+        ]
+        if described.get("non_linearity") not in ACTIVATIONS:
+            allowed = ", ".join(ACTIVATIONS)
+            found.append(f"non_linearity is {described.get('non_linearity')!r}; allowed: {allowed}")
+        if not isinstance(described.get("reduction_factor"), int | float):
+            found.append(f"reduction_factor is {described.get('reduction_factor')!r}, no number")
+        if not isinstance(described["scaling"], int | float):
+            found.append(f"scaling is {described['scaling']!r}, no number")
+        return found
+
+    def sublayers_of(self, stack: Stack) -> Iterator[str]:
+        """The sublayers of a stack that have an adapter."""
+        return (each for each in self.sublayers if each in stack.sublayers)
+
+    def _prefix(self, stack: Stack, sublayer: str) -> str:
+        """How the tensors of one place begin; where there is but one it is not named."""
+        own = f"{sublayer}." if len(self.sublayers) > 1 else ""
+        return f"{self.name}.{stack.name}.{own}"
+
+    def _places(self, architecture: Architecture) -> Iterator[tuple[Stack, str, str]]:
+        for stack in architecture.stacks():
+            for sublayer in self.sublayers_of(stack):
+                prefix = self._prefix(stack, sublayer)
+                yield stack, prefix.removeprefix(f"{self.name}.").removesuffix("."), prefix
+
+    def _keys(
+        self, base: Architecture, name: str, leave_out: tuple[int, ...]
+    ) -> Iterator[tuple[int, str, str]]:
+        """Layer, tensor and key of a checkpoint, for every layer that has an adapter."""
+        first = 0
+        for stack in base.stacks():
+            for sublayer in self.sublayers_of(stack):
+                for layer in range(stack.depth):
+                    if first + layer in leave_out:
+                        continue
+                    holder = adapterhub.prefix(base, stack.name, layer, sublayer)
+                    for part, tail in PARTS.items():
+                        tensor = f"{self._prefix(stack, sublayer)}{part}"
+                        yield layer, tensor, f"{holder}.{name}.{tail}"
+            first += stack.depth
 
 
-HUB_CONFIG = {
-    "adapter_residual_before_ln": False,
-    "cross_adapter": False,
-    "dropout": 0.0,
-    "factorized_phm_W": True,
-    "init_weights": "bert",
-    "inv_adapter": None,
-    "inv_adapter_reduction_factor": None,
-    "is_parallel": False,
-    "leave_out": [],
-    "ln_after": False,
-    "ln_before": False,
-    "mh_adapter": False,
-    "original_ln_after": True,
-    "original_ln_before": True,
-    "output_adapter": True,
-    "phm_layer": False,
-    "residual_before_ln": True,
-    "scaling": 1.0,
-    "stochastic_depth": 0.0,
-    "use_gating": False,
-}
-"""What makes an AdapterHub bottleneck a ``seq_bn``."""
+def _activation(name: Activation, depth: int) -> Tensor:
+    return torch.full((depth, 1), ACTIVATIONS.index(name) + 1)
 
 
-def _faults(settings: Mapping[str, object]) -> list[str]:
-    """Where a checkpoint's settings are not ``seq_bn``'s."""
-    decisive = ("inv_adapter", "is_parallel", "ln_after", "ln_before", "mh_adapter", "phm_layer",
-                "output_adapter", "original_ln_before", "residual_before_ln", "scaling",
-                "use_gating")  # fmt: skip
-    found = [
-        f"{key} is {settings[key]!r}, seq_bn has {HUB_CONFIG[key]!r}"
-        for key in decisive
-        if settings.get(key, HUB_CONFIG[key]) != HUB_CONFIG[key]
-    ]
-    if settings.get("non_linearity") != "relu":
-        found.append(f"non_linearity is {settings.get('non_linearity')!r}, allowed: 'relu'")
-    return found
-
-
-def _turned(tensor: Tensor, part: str) -> Tensor:
+def _turned(tensor: Tensor, name: str) -> Tensor:
     """Linear weights are ``[out, in]`` in checkpoints and ``[in, out]`` in banks."""
-    return tensor.T if part.endswith("weight") else tensor
-
-
-def _keys(base: Architecture, name: str) -> Iterator[tuple[str, int, str, str]]:
-    """Stack, layer, part and the key of a checkpoint for each tensor of an adapter."""
-    inner = {"down_weight": "adapter_down.0.weight", "down_bias": "adapter_down.0.bias",
-             "up_weight": "adapter_up.weight", "up_bias": "adapter_up.bias"}  # fmt: skip
-    for stack in base.stacks():
-        for layer in range(stack.depth):
-            if isinstance(base, EncoderArchitecture):
-                prefix = f"{base.model.base_model_prefix}.encoder.layer.{layer}.output"
-            else:
-                prefix = f"model.{stack.name}.layers.{layer}.output_adapters"
-            for part, tail in inner.items():
-                yield stack.name, layer, part, f"{prefix}.adapters.{name}.{tail}"
+    return tensor.T if name.endswith("weight") else tensor

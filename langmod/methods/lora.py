@@ -4,7 +4,7 @@ The checkpoint format is PEFT's; dropout is a matter of training only.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from langmod.architectures import Architecture, EncoderArchitecture
+from langmod.architectures import Architecture
+from langmod.branching import Change, gathered
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
-from langmod.methods.method import Method, MethodConfig
+from langmod.methods.method import Method, MethodConfig, targeted
 from langmod.specs import BankSpec, Role
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ class LoraConfig(MethodConfig):
     target_modules: tuple[str, ...] = ("query", "value", "q_proj", "v_proj")
     """Last parts of the paths of the linears to change; those a base lacks are passed over."""
 
-    def targets(self, path: str) -> bool:
-        """Whether a linear at this path inside a layer is changed, by PEFT's suffix rule."""
-        return any(path == name or path.endswith(f".{name}") for name in self.target_modules)
+
+def low_rank(value: Tensor, inputs: Tensor, down: Tensor, up: Tensor, places: Tensor) -> Tensor:
+    """``[B, T, D_out]`` changed by banks ``down [L, S, D_in, R]`` and ``up [L, S, R, D_out]``."""
+    if down.numel() == 0:
+        return value
+    return value + inputs @ gathered(down, places) @ gathered(up, places)
 
 
 class Lora(Method):
@@ -65,17 +69,8 @@ class Lora(Method):
         for stack in base.architecture.stacks():
             for path in stack.linears:
                 prefix = f"{role}.{self.name}.{stack.name}.{path}."
-                base.on_linear(stack.name, path, self._change(base, prefix))
-
-    def _change(self, base: "SlottedBase", prefix: str) -> Callable[[Tensor, Tensor, int], Tensor]:
-        def change(inputs: Tensor, output: Tensor, layer: int) -> Tensor:
-            found = base.tensors((f"{prefix}a", f"{prefix}b"), layer)
-            if found is None:
-                return output
-            down, up = found  # [B, D_in, R], [B, R, D_out]
-            return output + inputs @ down @ up  # [B, T, D_out]
-
-        return change
+                change = Change(low_rank, (f"{prefix}a", f"{prefix}b"))
+                base.on_outputs(stack.name, path, change)
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
@@ -89,7 +84,7 @@ class Lora(Method):
         tensors = {}
         for stack in architecture.stacks():
             for path, (wide_in, wide_out) in stack.linears.items():
-                if settings.targets(path):
+                if targeted(path, settings.target_modules):
                     prefix, bound = f"{self.name}.{stack.name}.{path}.", wide_in**-0.5
                     a = torch.empty(stack.depth, wide_in, settings.r)
                     tensors[f"{prefix}a"] = a.uniform_(-bound, bound, generator=generator)
@@ -114,7 +109,7 @@ class Lora(Method):
             prefix = f"{self.name}.{stack.name}.{path}."
             if f"{prefix}a" not in tensors:
                 continue
-            module = module_path(base, stack.name, layer, path)
+            module = f"{base.layer_path(stack.name, layer)}.{path}"
             changed.add(path)
             unscaled = tensors[f"{prefix}b"][layer] * (settings.r / settings.lora_alpha)
             state[KEY.format(module=module, side="A")] = tensors[f"{prefix}a"][layer].T.contiguous()
@@ -148,13 +143,6 @@ class Lora(Method):
         return config, tensors
 
 
-def module_path(base: Architecture, stack: str, layer: int, path: str) -> str:
-    """The full name of a linear in the Hugging Face model."""
-    if isinstance(base, EncoderArchitecture):
-        return f"{base.model.base_model_prefix}.{stack}.layer.{layer}.{path}"
-    return f"model.{stack}.layers.{layer}.{path}"
-
-
 def _listed(targets: str | list[str]) -> tuple[str, ...]:
     return (targets,) if isinstance(targets, str) else tuple(targets)
 
@@ -166,7 +154,10 @@ def _gathered(
     scale = config.lora_alpha / config.r
     tensors: dict[str, Tensor] = {}
     for stack, layer, path, _ in base.linears():
-        module, prefix = module_path(base, stack.name, layer, path), f"lora.{stack.name}.{path}."
+        module, prefix = (
+            f"{base.layer_path(stack.name, layer)}.{path}",
+            f"lora.{stack.name}.{path}.",
+        )
         for side, factor in (("A", 1.0), ("B", scale)):
             value = state.get(KEY.format(module=module, side=side))
             if value is None:
@@ -182,7 +173,7 @@ def _faults(
 ) -> list[str]:
     """What a checkpoint holds that a slot cannot, every reason at once."""
     known = {
-        KEY.format(module=module_path(base, stack.name, layer, path), side=side): shape
+        KEY.format(module=f"{base.layer_path(stack.name, layer)}.{path}", side=side): shape
         for stack, layer, path, module in base.linears()
         for side, shape in (("A", module.in_features), ("B", module.out_features))
     }

@@ -1,7 +1,7 @@
 """What a method is: its settings, its tensors, its hooks, and the file format others know it by."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,10 +21,16 @@ class MethodConfig(Frozen):
     """Settings of a method, with the field names that `adapters` and PEFT use."""
 
 
+def targeted(path: str, targets: Iterable[str]) -> bool:
+    """Whether a linear at this path inside a layer is meant, by PEFT's suffix rule."""
+    return any(path == name or path.endswith(f".{name}") for name in targets)
+
+
 class Method(ABC):
     """One file of this package: a subclass with a ``name`` registers itself.
 
-    A module's tensors are named ``<method>.<stack>.<...>`` and have the layer axis first.
+    A module's tensors are named ``<method>.<stack>.<...>`` and have the layer axis first. Those of
+    integers are settings and never learn.
     """
 
     name: ClassVar[str]
@@ -63,6 +69,13 @@ class Method(ABC):
             ModuleMismatch: it was made for another shape of base.
             BrokenModule: files are missing or damaged.
         """
+
+    def frozen_layers(
+        self, config: MethodConfig, architecture: Architecture
+    ) -> dict[str, list[int]]:
+        """Tensor → its layers that the settings leave out: zeros that never learn."""
+        del config, architecture
+        return {}
 
     def rank_axis(self, role: Role, place: str) -> str:
         """The symbol of the free axis of the banks at one place.

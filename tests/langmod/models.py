@@ -79,10 +79,17 @@ def inputs_of(base: Architecture, seed: int = 1, rows: int = 4, tokens: int = 9)
     return found
 
 
+SCALES = {"ia3": 1.5, "bitfit": 0.5}
+"""Method → how far its numbers lie from zero, so that answers of a tiny base change."""
+
+
 def module_for(base: Architecture, method, config, seed: int):
-    """A module's tensors drawn large enough to change answers."""
+    """A module's tensors drawn large enough to change answers; settings stay as they are."""
     generator = torch.Generator().manual_seed(seed)
-    fresh = method.fresh(config, base, generator)
+    scale = SCALES.get(method.name, 0.2)
     return {
-        name: torch.randn(tensor.shape, generator=generator) * 0.2 for name, tensor in fresh.items()
+        name: torch.randn(tensor.shape, generator=generator) * scale
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in method.fresh(config, base, generator).items()
     }

@@ -1,0 +1,160 @@
+"""BitFit (Ben Zaken et al. 2022, arXiv 2106.10199): the biases of a base's layers, nothing else.
+
+The checkpoint is a part of a state dict: the changed biases under their own names, which
+``load_state_dict(strict=False)`` takes. PEFT's BEFT checkpoints hold differences and are read too.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+from langmod.architectures import Architecture, Stack
+from langmod.branching import Change, gathered
+from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.methods.method import Method, MethodConfig, targeted
+from langmod.specs import BankSpec, Role
+
+if TYPE_CHECKING:
+    from langmod.slotted import SlottedBase
+
+CONFIG = "bitfit_config.json"
+TENSORS = "biases.safetensors"
+BEFT_CONFIG, BEFT_TENSORS = "adapter_config.json", "adapter_model.safetensors"
+QUERY_AND_MIDDLE = ("query", "q_proj", "intermediate.dense", "fc1")
+"""``target_modules`` of the paper's smaller variant: queries and the first feed-forward linear."""
+
+
+def shifted(value: Tensor, inputs: Tensor, shift: Tensor, places: Tensor) -> Tensor:
+    """``[B, T, D]`` plus a bank ``[L, S, D, 1]`` of differences from the base's bias."""
+    if shift.numel() == 0:
+        return value
+    return value + gathered(shift, places).squeeze(-1).unsqueeze(1)
+
+
+class BitFitConfig(MethodConfig):
+    """Which biases learn."""
+
+    target_modules: tuple[str, ...] | None = None
+    """Last parts of the paths of linears and norms; None: all of every layer."""
+
+
+class BitFit(Method):
+    """BitFit as language and as task module; the differences of the two add up."""
+
+    name: ClassVar[str] = "bitfit"
+    Config = BitFitConfig
+
+    def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
+        """Per linear and norm: ``[L, S, D, 1]``, the last axis empty while none is loaded."""
+        return tuple(
+            BankSpec(
+                name=f"{role}.{self.name}.{stack.name}.{path}.shift",
+                role=role,
+                shape=(stack.depth, f"S.{role}", width,
+                       self.rank_axis(role, f"{stack.name}.{path}")),
+            )
+            for stack, path, width in _places(architecture)
+        )  # fmt: skip
+
+    def attach(self, base: "SlottedBase", role: Role) -> None:
+        """Shifts the output of every linear and norm."""
+        for stack, path, _ in _places(base.architecture):
+            name = f"{role}.{self.name}.{stack.name}.{path}.shift"
+            base.on_outputs(stack.name, path, Change(shifted, (name,)))
+
+    def fresh(
+        self, config: MethodConfig, architecture: Architecture, generator: Generator
+    ) -> dict[str, Tensor]:
+        """Differences of zero.
+
+        Raises:
+            ConfigError: no linear or norm of the base matches ``target_modules``.
+        """
+        del generator
+        targets = BitFitConfig.model_validate(config).target_modules
+        tensors = {
+            f"{self.name}.{stack.name}.{path}.shift": torch.zeros(stack.depth, width, 1)
+            for stack, path, width in _places(architecture)
+            if targets is None or targeted(path, targets)
+        }
+        if not tensors:
+            raise ConfigError(f"target_modules {list(targets or ())} match no linear or norm")
+        return tensors
+
+    def write(
+        self, folder: Path, config: MethodConfig, tensors: Mapping[str, Tensor], base: Architecture
+    ) -> None:
+        """``bitfit_config.json`` and the changed biases as a part of a state dict."""
+        state = {}
+        for key, stack, layer, path, bias in _biases(base):
+            shift = tensors.get(f"{self.name}.{stack.name}.{path}.shift")
+            if shift is not None:
+                state[key] = bias.detach().float() + shift[layer, :, 0]
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / TENSORS, metadata={"format": "pt"})
+        (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
+        """Reads what ``write`` or PEFT's BEFT wrote."""
+        beft = (folder / BEFT_CONFIG).is_file()
+        try:
+            described = json.loads((folder / (BEFT_CONFIG if beft else CONFIG)).read_text("utf-8"))
+            state = load_file(folder / (BEFT_TENSORS if beft else TENSORS))
+            config = BitFitConfig(target_modules=described["target_modules"])
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise BrokenModule(f"{folder.name} is no BitFit checkpoint: {error}") from error
+        if beft:
+            state = {_beft_key(key): value.flatten() for key, value in state.items()}
+        tensors, faults = self._differences(state, base, absolute=not beft)
+        if beft and described.get("modules_to_save"):
+            faults.append(f"modules_to_save is {described['modules_to_save']!r}; allowed: none")
+        if faults:
+            raise ModuleMismatch(folder.name, faults)
+        return config, tensors
+
+    def _differences(
+        self, state: Mapping[str, Tensor], base: Architecture, absolute: bool
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Tensors by bank, and what a checkpoint holds that is no bias of the base."""
+        known = {key: rest for key, *rest in _biases(base)}
+        tensors: dict[str, Tensor] = {}
+        faults = []
+        for key, value in sorted(state.items()):
+            if key not in known:
+                faults.append(f"{key} is no bias of a layer of this base")
+                continue
+            stack, layer, path, bias = known[key]
+            if value.shape != bias.shape:
+                faults.append(f"{key} has shape {list(value.shape)}, the base {list(bias.shape)}")
+                continue
+            difference = value.float() - bias.detach().float() if absolute else value.float()
+            name = f"{self.name}.{stack.name}.{path}.shift"
+            rows = tensors.setdefault(name, torch.zeros(stack.depth, len(bias), 1))
+            rows[layer, :, 0] = difference
+        return tensors, faults
+
+
+def _places(architecture: Architecture) -> Iterator[tuple[Stack, str, int]]:
+    for stack in architecture.stacks():
+        for path, (_, width) in stack.linears.items():
+            yield stack, path, width
+        for path in stack.norms:
+            yield stack, path, architecture.width
+
+
+def _biases(base: Architecture) -> Iterator[tuple[str, Stack, int, str, Any]]:
+    """Full name, stack, layer, path and value of every bias."""
+    for stack, path, _ in _places(base):
+        for layer, holder in enumerate(stack.layers):
+            key = f"{base.layer_path(stack.name, layer)}.{path}.bias"
+            yield key, stack, layer, path, holder.get_submodule(path).bias
+
+
+def _beft_key(key: str) -> str:
+    return key.removeprefix("base_model.model.").removesuffix(".beft_bias") + ".bias"
