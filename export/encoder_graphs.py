@@ -59,6 +59,11 @@ class Body(EncoderGraph):
     name = "body"
 
     @property
+    def layered(self) -> bool:
+        """Every layer."""
+        return True
+
+    @property
     def takes(self) -> tuple[TensorSpec, ...]:
         types = (ints("token_types", "B", "T"),) if self.config.type_vocab_size > 1 else ()
         return (

@@ -4,10 +4,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import onnx
 from optimum.exporters.onnx import export, validate_model_outputs
 
+from export.bare_rows import either_way
 from export.encoder_graphs import encoder_graphs
-from export.graphs import SlottedGraph
+from export.graphs import PlainGraph, SlottedGraph
 from export.onnx_config import SlottedOnnxConfig
 from export.parity import check_graph
 from export.quantize import halve_tables, quantize_products
@@ -52,15 +54,25 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
 
 
 def export_one(graph: SlottedGraph, folder: Path, precision: Precision) -> Parity:
-    """Exports one graph through Optimum, makes it small, and checks it."""
+    """Exports one graph, with a way past its slots where it runs layers, and checks it."""
     path = folder / f"{graph.name}.onnx"
+    _export(graph, path, precision)
+    if graph.layered:
+        beside = folder / f"{graph.name}.plain.onnx"
+        _export(PlainGraph(graph), beside, precision)
+        onnx.save(either_way(onnx.load(path), onnx.load(beside)), path)
+        beside.unlink()
+    return check_graph(graph, path, precision)
+
+
+def _export(graph: SlottedGraph, path: Path, precision: Precision) -> None:
+    """Exports through Optimum and makes the file small."""
     config = SlottedOnnxConfig(graph)
     _, outputs = export(graph, config, path, opset=config.DEFAULT_ONNX_OPSET)
     validate_model_outputs(config, graph, path, outputs, use_subprocess=False)
     if precision == "int8":
         quantize_products(path, path)
     halve_tables(path, lossy=precision == "int8")
-    return check_graph(graph, path, precision)
 
 
 def _described(graph: SlottedGraph, folder: Path) -> GraphFile:

@@ -44,6 +44,11 @@ class SlottedGraph(nn.Module):
         self.banks: tuple[BankSpec, ...] = tuple(bank for bank in known if bank.name in asked)
 
     @property
+    def layered(self) -> bool:
+        """Whether it runs layers of the base, which the bare base runs without banks."""
+        return False
+
+    @property
     @abstractmethod
     def takes(self) -> tuple[TensorSpec, ...]:
         """Inputs besides the banks, in order."""
@@ -80,6 +85,35 @@ class SlottedGraph(nn.Module):
         with torch.no_grad(), self.slotted.using(recorder):
             self.compute(self.example(Sizes()), recorder)
         return recorder.names
+
+
+class PlainGraph(SlottedGraph):
+    """A slotted graph without its slots: what a batch on the bare base runs."""
+
+    def __init__(self, graph: SlottedGraph) -> None:
+        self.name = graph.name  # type: ignore[misc]
+        object.__setattr__(self, "graph", graph)
+        super().__init__(graph.slotted)
+
+    graph: SlottedGraph
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...]:
+        """The graph's inputs without its slots."""
+        return tuple(each for each in self.graph.takes if each.name != "slots")
+
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        """The graph's outputs."""
+        return self.graph.gives
+
+    def compute(self, feed: Feed, source: SlotSource) -> Feed:
+        """The graph's arithmetic on the bare base."""
+        with self.slotted.using(None):
+            return self.graph.compute(feed, source)
+
+    def example(self, sizes: Sizes) -> Feed:
+        return {name: value for name, value in self.graph.example(sizes).items() if name != "slots"}
 
 
 class _Recorder:

@@ -151,17 +151,10 @@ def _metrics(source: Path) -> tuple[Metric, ...]:
 
 def _known_method(source: Path) -> str:
     """Which method's format a plain folder is in."""
-    path = source / "adapter_config.json"
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BrokenModule(f"{source} is neither a PEFT nor an AdapterHub folder") from error
-    kind = described.get("peft_type", "").lower()
-    if kind in METHODS:
-        return str(kind)
-    if "config" in described:
-        return "bottleneck"
-    raise BrokenModule(f"{path} is of peft_type {kind!r}; known: {', '.join(METHODS)}")
+    found = [name for name, method in METHODS.items() if method.recognises(source)]
+    if not found:
+        raise BrokenModule(f"{source} is no checkpoint of: {', '.join(METHODS)}")
+    return found[0]
 
 
 def _manifest(checkpoint: Checkpoint, spec: BaseSpec, priority: int) -> ModuleManifest:

@@ -50,6 +50,11 @@ class Encoder(TranslatorGraph):
     name = "encoder"
 
     @property
+    def layered(self) -> bool:
+        """Every layer."""
+        return True
+
+    @property
     def takes(self) -> tuple[TensorSpec, ...]:
         words = floats("words", "B", "T", self.config.d_model)
         return (words, ints("mask", "B", "T"), ints("slots", "B", 2))
@@ -87,6 +92,11 @@ class DecoderStep(TranslatorGraph):
     """
 
     name = "decoder"
+
+    @property
+    def layered(self) -> bool:
+        """Every layer."""
+        return True
 
     @property
     def takes(self) -> tuple[TensorSpec, ...]:

@@ -122,7 +122,9 @@ def changed(value: Tensor, context: Sequence[object], changes: Sequence[Loaded])
 
 def _kind(value: object) -> str:
     """The TorchScript type of a part of the context."""
-    return {int: "int", float: "float"}.get(type(value), "Optional[Tensor]")
+    if isinstance(value, Tensor):
+        return "Tensor"
+    return "Optional[Tensor]" if value is None else type(value).__name__
 
 
 @cache
@@ -144,7 +146,7 @@ def _composed(changes: tuple[tuple[Arithmetic, int], ...], kinds: tuple[str, ...
         *calls,
         "    return value",
     ]
-    return _compiled("\n".join(lines), functions)
+    return _compiled("\n".join([*lines, ""]), functions)
 
 
 def _compiled(source: str, functions: Mapping[str, Arithmetic]) -> Arithmetic:

@@ -147,6 +147,7 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     if config.task is not None:
         return train_task(config, slotted, spec, tensors)
     model = LanguageModel(slotted, tensors, learns=config.train == "base")
+    model.freeze_layers(method.frozen_layers(settings, slotted.architecture) if tensors else {})
     trainer = language_trainer(config, model, folder)
     run = describe_run(config, spec, model, fit(trainer)).model_copy(
         update=_language_fields(config)

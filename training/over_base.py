@@ -3,9 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from langmod.slotted import SlottedBase
+
+
+def _without(layers: list[int]) -> Callable[[Tensor], Tensor]:
+    """A gradient ``[L, ...]`` with zeros for some layers."""
+    return lambda gradient: gradient.index_fill(
+        0, torch.tensor(layers, device=gradient.device), 0.0
+    )
 
 
 class OverBase(nn.Module):
@@ -22,8 +30,16 @@ class OverBase(nn.Module):
             object.__setattr__(self, "slotted", slotted.requires_grad_(False).eval())
         # A ParameterDict allows no dots in names.
         self.own = nn.ParameterDict(
-            {name.replace(".", "/"): nn.Parameter(tensor) for name, tensor in tensors.items()}
+            {
+                name.replace(".", "/"): nn.Parameter(tensor, tensor.is_floating_point())
+                for name, tensor in tensors.items()
+            }
         )
+
+    def freeze_layers(self, layers: Mapping[str, list[int]]) -> None:
+        """Keeps some layers of some tensors at their values: ``Method.frozen_layers``."""
+        for name, frozen in layers.items():
+            self.own[name.replace(".", "/")].register_hook(_without(frozen))
 
     def tensors(self) -> dict[str, Tensor]:
         """The module's tensors by name."""

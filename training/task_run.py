@@ -66,6 +66,10 @@ def train_task(
     tags, languages = language_modules(config, slotted)
     learns = config.train == "base"
     model = TaskModel(slotted, settings.task(), {**tensors, **head}, languages, learns)
+    if config.train == "module":
+        method = METHODS[config.method]
+        chosen = method.Config.model_validate(config.method_config)
+        model.freeze_layers(method.frozen_layers(chosen, slotted.architecture))
     slots = {tag: place for place, tag in enumerate(tags, 1)}
     encoder = TextEncoder(resolve_base(config.base) / "tokenizer.json", spec)
     optimisation = config.optimisation

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from langmod.architectures import Architecture, Stack
 from langmod.branching import Change, gathered
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
-from langmod.methods.method import Method, MethodConfig, targeted
+from langmod.methods.method import Method, MethodConfig, described, targeted
 from langmod.specs import BankSpec, Role
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def shifted(value: Tensor, inputs: Tensor, shift: Tensor, places: Tensor) -> Ten
     """``[B, T, D]`` plus a bank ``[L, S, D, 1]`` of differences from the base's bias."""
     if shift.numel() == 0:
         return value
-    return value + gathered(shift, places).squeeze(-1).unsqueeze(1)
+    return value + gathered(shift, places).sum(-1).unsqueeze(1)
 
 
 class BitFitConfig(MethodConfig):
@@ -104,19 +104,23 @@ class BitFit(Method):
         """Reads what ``write`` or PEFT's BEFT wrote."""
         beft = (folder / BEFT_CONFIG).is_file()
         try:
-            described = json.loads((folder / (BEFT_CONFIG if beft else CONFIG)).read_text("utf-8"))
+            settings = json.loads((folder / (BEFT_CONFIG if beft else CONFIG)).read_text("utf-8"))
             state = load_file(folder / (BEFT_TENSORS if beft else TENSORS))
-            config = BitFitConfig(target_modules=described["target_modules"])
+            config = BitFitConfig(target_modules=settings["target_modules"])
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise BrokenModule(f"{folder.name} is no BitFit checkpoint: {error}") from error
         if beft:
             state = {_beft_key(key): value.flatten() for key, value in state.items()}
         tensors, faults = self._differences(state, base, absolute=not beft)
-        if beft and described.get("modules_to_save"):
-            faults.append(f"modules_to_save is {described['modules_to_save']!r}; allowed: none")
+        if beft and settings.get("modules_to_save"):
+            faults.append(f"modules_to_save is {settings['modules_to_save']!r}; allowed: none")
         if faults:
             raise ModuleMismatch(folder.name, faults)
         return config, tensors
+
+    def recognises(self, folder: Path) -> bool:
+        """Our own, or PEFT's ``BEFT``."""
+        return (folder / CONFIG).is_file() or described(folder).get("peft_type") == "BEFT"
 
     def _differences(
         self, state: Mapping[str, Tensor], base: Architecture, absolute: bool

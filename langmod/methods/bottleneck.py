@@ -17,7 +17,7 @@ from langmod import adapterhub
 from langmod.architectures import Architecture, Stack
 from langmod.branching import Arithmetic, Change, gathered
 from langmod.errors import ModuleMismatch
-from langmod.methods.method import Method, MethodConfig
+from langmod.methods.method import Method, MethodConfig, described
 from langmod.specs import Axis, BankSpec, Role
 
 if TYPE_CHECKING:
@@ -171,17 +171,17 @@ class Bottleneck(Method):
             key: _turned(tensors[name][layer], name)
             for layer, name, key in self._keys(base, folder.name, settings.leave_out)
         }
-        described = settings.model_dump(mode="json")
-        adapterhub.save(folder, base, {**self.hub_config, **self.hub_fields(base), **described},
+        fields = settings.model_dump(mode="json")
+        adapterhub.save(folder, base, {**self.hub_config, **self.hub_fields(base), **fields},
                         state)  # fmt: skip
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads what ``write`` or `adapters` wrote; layers without an adapter become zeros."""
-        name, described, state = adapterhub.load(folder, base)
-        faults = self.faults(described, base)
+        name, found, state = adapterhub.load(folder, base)
+        faults = self.faults(found, base)
         if faults:
             raise ModuleMismatch(name, faults)
-        fields = {key: described[key] for key in self.Config.model_fields if key in described}
+        fields = {key: found[key] for key in self.Config.model_fields if key in found}
         config = self.Config.model_validate(fields)
         tensors = {
             key: value if key.endswith("activation") else torch.zeros_like(value)
@@ -190,38 +190,40 @@ class Bottleneck(Method):
         for layer, tensor, key in self._keys(base, name, config.leave_out):
             if key in state:
                 tensors[tensor][layer] = _turned(state[key], tensor).float()
-        return config, self.scaled(tensors, described)
+        return config, _scaled(tensors, found["scaling"])
+
+    def recognises(self, folder: Path) -> bool:
+        """AdapterHub's, with adapters at the places of this method."""
+        found = described(folder).get("config")
+        if not isinstance(found, dict):
+            return False
+        settings = {**adapterhub.DEFAULTS, **found}
+        kind = "parallel_bottleneck" if settings["is_parallel"] else "bottleneck"
+        return self.name == ("double_bottleneck" if settings["mh_adapter"] else kind)
 
     def hub_fields(self, base: Architecture) -> dict[str, JsonValue]:
         """Fields of AdapterHub's configuration that depend on the base."""
         del base
         return {}
 
-    def scaled(self, tensors: dict[str, Tensor], described: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The tensors with what a checkpoint multiplies an adapter by folded into its way up."""
-        return {
-            name: tensor * described["scaling"] if name.endswith(WAY_UP) else tensor
-            for name, tensor in tensors.items()
-        }
-
-    def faults(self, described: Mapping[str, Any], base: Architecture) -> list[str]:
+    def faults(self, settings: Mapping[str, Any], base: Architecture) -> list[str]:
         """Where a checkpoint's settings are other than this method's."""
         wanted = {**adapterhub.DEFAULTS, **self.hub_config, **self.hub_fields(base)}
         decisive = ("cross_adapter", "inv_adapter", "is_parallel", "ln_after", "ln_before",
                     "mh_adapter", "original_ln_after", "original_ln_before", "output_adapter",
                     "phm_layer", "residual_before_ln", "use_gating")  # fmt: skip
         found = [
-            f"{key} is {described[key]!r}, {self.name} has {wanted[key]!r}"
+            f"{key} is {settings[key]!r}, {self.name} has {wanted[key]!r}"
             for key in decisive
-            if described[key] != wanted[key]
+            if settings[key] != wanted[key]
         ]
-        if described.get("non_linearity") not in ACTIVATIONS:
+        if settings.get("non_linearity") not in ACTIVATIONS:
             allowed = ", ".join(ACTIVATIONS)
-            found.append(f"non_linearity is {described.get('non_linearity')!r}; allowed: {allowed}")
-        if not isinstance(described.get("reduction_factor"), int | float):
-            found.append(f"reduction_factor is {described.get('reduction_factor')!r}, no number")
-        if not isinstance(described["scaling"], int | float):
-            found.append(f"scaling is {described['scaling']!r}, no number")
+            found.append(f"non_linearity is {settings.get('non_linearity')!r}; allowed: {allowed}")
+        if not isinstance(settings.get("reduction_factor"), int | float):
+            found.append(f"reduction_factor is {settings.get('reduction_factor')!r}, no number")
+        if not isinstance(settings["scaling"], int | float):
+            found.append(f"scaling is {settings['scaling']!r}, no number")
         return found
 
     def sublayers_of(self, stack: Stack) -> Iterator[str]:
@@ -258,6 +260,14 @@ class Bottleneck(Method):
 
 def _activation(name: Activation, depth: int) -> Tensor:
     return torch.full((depth, 1), ACTIVATIONS.index(name) + 1)
+
+
+def _scaled(tensors: Mapping[str, Tensor], scaling: float) -> dict[str, Tensor]:
+    """What a checkpoint multiplies an adapter by, folded into its way up."""
+    return {
+        name: tensor * scaling if name.endswith(WAY_UP) else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _turned(tensor: Tensor, name: str) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from langmod.architectures import Architecture, Stack
 from langmod.branching import Change, gathered
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
-from langmod.methods.method import Method, MethodConfig, targeted
+from langmod.methods.method import Method, MethodConfig, described, targeted
 from langmod.specs import BankSpec, Role
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def rescaled_outputs(value: Tensor, inputs: Tensor, factors: Tensor, places: Ten
     """``[B, T, D_out]`` by banks ``[L, S, D_out, 1]`` of factors less 1."""
     if factors.numel() == 0:
         return value
-    return value + value * gathered(factors, places).squeeze(-1).unsqueeze(1)
+    return value + value * gathered(factors, places).sum(-1).unsqueeze(1)
 
 
 def rescaled_inputs(value: Tensor, factors: Tensor, places: Tensor) -> Tensor:
     """``[B, T, D_in]`` by banks ``[L, S, D_in, 1]`` of factors less 1."""
     if factors.numel() == 0:
         return value
-    return value + value * gathered(factors, places).squeeze(-1).unsqueeze(1)
+    return value + value * gathered(factors, places).sum(-1).unsqueeze(1)
 
 
 class Ia3Config(MethodConfig):
@@ -124,11 +124,11 @@ class Ia3(Method):
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads PEFT's files, whichever subset of layers they change."""
         try:
-            described = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+            settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
             state = load_file(folder / "adapter_model.safetensors")
             config = Ia3Config(
-                target_modules=described["target_modules"],
-                feedforward_modules=described["feedforward_modules"] or (),
+                target_modules=settings["target_modules"],
+                feedforward_modules=settings["feedforward_modules"] or (),
             )
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise BrokenModule(f"{folder.name} is no PEFT (IA)3 checkpoint: {error}") from error
@@ -149,11 +149,15 @@ class Ia3(Method):
             name = f"{self.name}.{stack.name}.{path}.{side}"
             rows = tensors.setdefault(name, torch.zeros(stack.depth, width, 1))
             rows[layer] = value.float().reshape(width, 1) - 1
-        if described.get("modules_to_save"):
-            faults.append(f"modules_to_save is {described['modules_to_save']!r}; allowed: none")
+        if settings.get("modules_to_save"):
+            faults.append(f"modules_to_save is {settings['modules_to_save']!r}; allowed: none")
         if faults:
             raise ModuleMismatch(folder.name, faults)
         return config, tensors
+
+    def recognises(self, folder: Path) -> bool:
+        """PEFT's ``IA3``."""
+        return described(folder).get("peft_type") == "IA3"
 
     def _places(self, architecture: Architecture) -> Iterator[tuple[Stack, str, str, int]]:
         for stack in architecture.stacks():

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from langmod.architectures import Architecture
 from langmod.branching import Change, gathered
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
-from langmod.methods.method import Method, MethodConfig, targeted
+from langmod.methods.method import Method, MethodConfig, described, targeted
 from langmod.specs import BankSpec, Role
 
 if TYPE_CHECKING:
@@ -127,20 +127,24 @@ class Lora(Method):
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads PEFT's files, whichever subset of layers they change; folds alpha / r into B."""
         try:
-            described = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+            settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
             state = load_file(folder / "adapter_model.safetensors")
             config = LoraConfig(
-                r=described["r"],
-                lora_alpha=described["lora_alpha"],
-                target_modules=_listed(described["target_modules"]),
+                r=settings["r"],
+                lora_alpha=settings["lora_alpha"],
+                target_modules=_listed(settings["target_modules"]),
             )
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise BrokenModule(f"{folder.name} is no PEFT LoRA checkpoint: {error}") from error
         tensors = _gathered(state, config, base)
-        faults = _faults(described, state, base)
+        faults = _faults(settings, state, base)
         if faults:
             raise ModuleMismatch(folder.name, faults)
         return config, tensors
+
+    def recognises(self, folder: Path) -> bool:
+        """PEFT's ``LORA``."""
+        return described(folder).get("peft_type") == "LORA"
 
 
 def _listed(targets: str | list[str]) -> tuple[str, ...]:
@@ -169,7 +173,7 @@ def _gathered(
 
 
 def _faults(
-    described: Mapping[str, object], state: Mapping[str, Tensor], base: Architecture
+    settings: Mapping[str, object], state: Mapping[str, Tensor], base: Architecture
 ) -> list[str]:
     """What a checkpoint holds that a slot cannot, every reason at once."""
     known = {
@@ -183,8 +187,8 @@ def _faults(
         if key in known and width != known[key]:
             found.append(f"{key} has width {width}, the base {known[key]}")
     for option in ("use_dora", "use_rslora", "fan_in_fan_out", "modules_to_save"):
-        if described.get(option):
-            found.append(f"{option} is {described[option]!r}, which a LoRA slot cannot hold")
-    if described.get("bias", "none") != "none":
-        found.append(f"bias is {described['bias']!r}, allowed: 'none'")
+        if settings.get(option):
+            found.append(f"{option} is {settings[option]!r}, which a LoRA slot cannot hold")
+    if settings.get("bias", "none") != "none":
+        found.append(f"bias is {settings['bias']!r}, allowed: 'none'")
     return found

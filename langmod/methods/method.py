@@ -1,9 +1,10 @@
 """What a method is: its settings, its tensors, its hooks, and the file format others know it by."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Generator, Tensor
 
@@ -24,6 +25,15 @@ class MethodConfig(Frozen):
 def targeted(path: str, targets: Iterable[str]) -> bool:
     """Whether a linear at this path inside a layer is meant, by PEFT's suffix rule."""
     return any(path == name or path.endswith(f".{name}") for name in targets)
+
+
+def described(folder: Path, file: str = "adapter_config.json") -> dict[str, Any]:
+    """What a checkpoint's JSON file says; empty when there is none that can be read."""
+    try:
+        found = json.loads((folder / file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Method(ABC):
@@ -69,6 +79,10 @@ class Method(ABC):
             ModuleMismatch: it was made for another shape of base.
             BrokenModule: files are missing or damaged.
         """
+
+    @abstractmethod
+    def recognises(self, folder: Path) -> bool:
+        """Whether a checkpoint folder without a ``run.json`` is one of this method."""
 
     def frozen_layers(
         self, config: MethodConfig, architecture: Architecture

@@ -53,7 +53,7 @@ def test_a_run_is_published_as_it_was_trained(models_folder, tmp_path, kind, met
     assert module.tensors.keys() == tensors.keys()
     for name, tensor in tensors.items():
         torch.testing.assert_close(
-            torch.from_numpy(module.tensors[name]), tensor, atol=1e-6, rtol=0
+            torch.from_numpy(module.tensors[name]), tensor.float(), atol=1e-6, rtol=0
         )
     ModuleStore(base / "modules").remove(done.name)
 

@@ -1,0 +1,96 @@
+"""One graph with two ways through it: with slots, and without for a batch on the bare base.
+
+Skipping banks place by place still costs an ``If`` and a copy at each; a batch without any module
+takes the plain graph's way instead. Both ways share their weights.
+"""
+
+import hashlib
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+LARGE = 1024
+"""Bytes from which equal constants are stored once."""
+
+
+def either_way(slotted: ModelProto, plain: ModelProto) -> ModelProto:
+    """The slotted graph where any of ``slots [B, 2]`` is taken, the plain one elsewhere.
+
+    The plain graph has the outputs of the slotted one, and some of its inputs.
+    """
+    weights = {each.name: each for each in slotted.graph.initializer}
+    by_content = {_content(each): each.name for each in weights.values()}
+    renamed = {}
+    for each in plain.graph.initializer:
+        known = by_content.get(_content(each)) if len(each.raw_data) >= LARGE else None
+        renamed[each.name] = known or f"plain.{each.name}"
+        if known is None:
+            weights[renamed[each.name]] = _named(each, renamed[each.name])
+    branches = {
+        "then_branch": _branch(slotted.graph, "slotted", {}),
+        "else_branch": _branch(plain.graph, "plain", renamed),
+    }
+    outputs = [each.name for each in slotted.graph.output]
+    nodes = [
+        helper.make_node("ReduceMax", ["slots"], ["slots.highest"], keepdims=0),
+        helper.make_node("Greater", ["slots.highest", "slots.bare"], ["slots.taken"]),
+        helper.make_node("If", ["slots.taken"], outputs, **branches),
+    ]
+    bare = numpy_helper.from_array(np.array(0, np.int64), "slots.bare")
+    graph = helper.make_graph(
+        nodes,
+        slotted.graph.name,
+        slotted.graph.input,
+        slotted.graph.output,
+        [*weights.values(), bare],
+    )
+    made = helper.make_model(
+        graph, opset_imports=slotted.opset_import, ir_version=slotted.ir_version
+    )
+    onnx.checker.check_model(made)
+    return made
+
+
+def _content(tensor: TensorProto) -> str:
+    described = f"{tensor.data_type} {list(tensor.dims)} ".encode()
+    return hashlib.sha256(described + tensor.raw_data).hexdigest()
+
+
+def _named(tensor: TensorProto, name: str) -> TensorProto:
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    copy.name = name
+    return copy
+
+
+def _branch(graph: GraphProto, name: str, renamed: dict[str, str]) -> GraphProto:
+    """A graph's nodes as a branch, which takes inputs and weights from the graph around it."""
+    own = renamed | {each.name: f"{each.name}.{name}" for each in graph.output}
+    outputs = [
+        helper.make_tensor_value_info(
+            own[each.name], each.type.tensor_type.elem_type, [None] * _axes(each)
+        )
+        for each in graph.output
+    ]
+    return helper.make_graph([_rewired(node, own) for node in graph.node], name, [], outputs)
+
+
+def _axes(value: onnx.ValueInfoProto) -> int:
+    return len(value.type.tensor_type.shape.dim)
+
+
+def _rewired(node: NodeProto, renamed: dict[str, str]) -> NodeProto:
+    """A node that reads and writes other names, in its own branches too."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    copy.input[:] = [renamed.get(each, each) for each in node.input]
+    copy.output[:] = [renamed.get(each, each) for each in node.output]
+    for attribute in copy.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            inner = [_rewired(each, renamed) for each in attribute.g.node]
+            del attribute.g.node[:]
+            attribute.g.node.extend(inner)
+            for output in attribute.g.output:
+                output.name = renamed.get(output.name, output.name)
+    return copy
