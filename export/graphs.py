@@ -113,6 +113,7 @@ class PlainGraph(SlottedGraph):
             return self.graph.compute(feed, source)
 
     def example(self, sizes: Sizes) -> Feed:
+        """The graph's example without its slots."""
         return {name: value for name, value in self.graph.example(sizes).items() if name != "slots"}
 
 
