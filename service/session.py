@@ -1,5 +1,6 @@
 """The graphs of one base in ONNX Runtime: numpy in, numpy out, banks kept on the device."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Graph:
                 f"provider {settings.provider} was asked for but {active} is active: check the "
                 "driver and CUDA libraries, or set LANGMOD_PROVIDER=cpu"
             )
-        self._uploaded: dict[str, tuple[Table, ort.OrtValue]] = {}
+        self._local = threading.local()
 
     def run(
         self,
@@ -61,40 +62,36 @@ class Graph:
             tables: the banks of the batch, where the graph takes any.
             keep: outputs that stay on the device, to be fed to a graph again.
         """
-        wanted = {name: value for name, value in feeds.items() if name in self.inputs}
-        banks = {name: tables[name] for name in self.spec.banks} if tables else {}
-        if self._device == "cpu":
-            arrays = {name: table.tensor for name, table in banks.items()}
-            values = self._session.run(self._outputs, wanted | arrays)
-            return dict(zip(self._outputs, values, strict=True))
-        return self._run_on_device(wanted, banks, keep)
-
-    def _run_on_device(
-        self,
-        feeds: Mapping[str, Array | ort.OrtValue],
-        banks: Mapping[str, Table],
-        keep: Sequence[str],
-    ) -> dict[str, Any]:
-        binding = self._session.io_binding()
-        on_device = {name: self._upload(name, table) for name, table in banks.items()}
-        for name, value in {**feeds, **on_device}.items():
+        binding = self._binding({name: tables[name] for name in self.spec.banks} if tables else {})
+        for name in self.inputs & feeds.keys():
+            value = feeds[name]
             if isinstance(value, ort.OrtValue):
                 binding.bind_ortvalue_input(name, value)
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        binding.clear_binding_outputs()
         for name in self._outputs:
             binding.bind_output(name, self._device if name in keep else "cpu")
         self._session.run_with_iobinding(binding)
         values = zip(self._outputs, binding.get_outputs(), strict=True)
         return {name: value if name in keep else value.numpy() for name, value in values}
 
-    def _upload(self, name: str, table: Table) -> ort.OrtValue:
-        known, value = self._uploaded.get(name, (None, None))
-        # A table's tensor is changed in place, but a changed one is another table.
-        if known is not table or value is None:
-            value = ort.OrtValue.ortvalue_from_numpy(table.tensor, self._device, 0)
-            self._uploaded[name] = (table, value)
-        return value
+    def _binding(self, banks: Mapping[str, Table]) -> ort.IOBinding:
+        """This thread's binding with the banks bound; only those that changed are bound anew.
+
+        A graph takes over a hundred banks: to bind them in every step of a translation would take
+        as long as the step.
+        """
+        if not hasattr(self._local, "binding"):
+            self._local.binding, self._local.bound = self._session.io_binding(), {}
+        binding, bound = self._local.binding, self._local.bound
+        for name, table in banks.items():
+            # A table's tensor is changed in place, but a changed one is another table.
+            if bound.get(name) is not table:
+                value = ort.OrtValue.ortvalue_from_numpy(table.tensor, self._device, 0)
+                binding.bind_ortvalue_input(name, value)
+                bound[name] = table
+        return binding
 
 
 class GraphSet:

@@ -17,7 +17,7 @@ from service import decoding
 from service.bank import Bank, Stack
 from service.decoding import Decoder, Sentence
 from service.searches import Draws, Sampling, SearchPlan
-from service.session import Graph, GraphSet
+from service.session import GraphSet
 from service.settings import Settings
 from tests.service.published import publish
 from tests.text import SENTENCES
@@ -235,24 +235,6 @@ def test_a_large_group_is_decoded_in_parts(graphs, sentences, monkeypatch):
     whole = decode(graphs["fp32"], asked)
     monkeypatch.setattr(decoding, "HYPOTHESES", 6)
     assert_same(decode(graphs["fp32"], asked), whole, ROW_TOLERANCE)
-
-
-def test_caches_that_stay_on_the_device_change_nothing(graphs, sentences, stacks, monkeypatch):
-    """The path of CUDA, on the one device that is always there."""
-    asked = [
-        planned([each], beams=1 + at % 2, max_length=3 + 2 * at)[0]
-        for at, each in enumerate(sentences)
-    ]
-    mixture = list(stacks.values()) * 4
-    expected = decode(graphs["fp32"], asked, mixture)
-
-    def bound(graph, feeds, tables=None, keep=()):
-        wanted = {name: value for name, value in feeds.items() if name in graph.inputs}
-        banks = {name: tables[name] for name in graph.spec.banks}
-        return graph._run_on_device(wanted, banks, keep)
-
-    monkeypatch.setattr(Graph, "run", bound)
-    assert_same(decode(graphs["fp32"], asked, mixture), expected, ROW_TOLERANCE)
 
 
 def test_what_is_drawn_depends_on_its_seed_alone(graphs, sentences):

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -52,29 +54,47 @@ def feeds(tokens=5):
     }
 
 
-def test_binding_to_a_device_gives_what_a_plain_run_gives(graphs):
-    """The path of CUDA, on the one device that is always there."""
+def test_outputs_that_stay_on_the_device_are_fed_again(graphs):
     bank = Bank(graphs.spec.banks, limit=2)
     plain = graphs["embed"].run(feeds())
-    kept = graphs["embed"]._run_on_device({"token_ids": feeds()["token_ids"]}, {}, ["words"])
+    kept = graphs["embed"].run(feeds(), keep=["words"])
     np.testing.assert_array_equal(kept["words"].numpy(), plain["words"])
-    body = graphs["body"]
-    taken = {name: value for name, value in feeds().items() if name in body.inputs}
     with bank.pin([Stack(), Stack()]) as pinned:
-        expected = body.run(taken | plain, pinned.tables)["hidden"]
-        tables = {name: pinned.tables[name] for name in body.spec.banks}
-        got = body._run_on_device(taken | kept, tables, [])["hidden"]
-    np.testing.assert_allclose(got, expected, atol=1e-6)
+        expected = graphs["body"].run(feeds() | plain, pinned.tables)["hidden"]
+        got = graphs["body"].run(feeds() | kept, pinned.tables)["hidden"]
+    np.testing.assert_array_equal(got, expected)
 
 
-def test_a_bank_goes_to_the_device_again_only_when_it_changed(graphs):
-    from tests.service.modules import BANKS
+def test_a_bank_is_bound_again_only_when_it_changed(graphs, monkeypatch):
+    bound, bind = [], ort.OrtValue.ortvalue_from_numpy
+    monkeypatch.setattr(
+        ort.OrtValue, "ortvalue_from_numpy", lambda *given: bound.append(1) or bind(*given)
+    )
+    bank = Bank(graphs.spec.banks, limit=2)
+    counts = []
+    for each in (None, None, module("a"), module("a"), module("b", value=2.0)):
+        with bank.pin([Stack(each)] * 2) as pinned:
+            words = graphs["embed"].run(feeds())
+            graphs["body"].run(feeds() | words | {"slots": pinned.slots}, pinned.tables)
+        counts.append(len(bound))
+        bound.clear()
+    every = len(graphs["body"].spec.banks)
+    assert counts[0] == every
+    assert counts[1] == counts[3] == 0
+    assert 0 < counts[4] < every
 
-    bank, graph = Bank(BANKS, limit=2), graphs["body"]
-    uploads = []
-    for each in (module("a"), module("a"), module("b", value=2.0)):
-        with bank.pin([Stack(each)]) as pinned:
-            uploads.append(graph._upload("language.down", pinned.tables["language.down"]))
-    assert uploads[0] is uploads[1]
-    assert uploads[2] is not uploads[1]
-    assert uploads[2].numpy().max() == 2
+
+def test_threads_do_not_share_what_they_bind(graphs):
+    bank = Bank(graphs.spec.banks, limit=2)
+    with bank.pin([Stack(), Stack()]) as pinned:
+        words = [graphs["embed"].run(feeds(tokens)) for tokens in (3, 5, 7, 9)]
+
+        def hidden(at):
+            given = feeds((3, 5, 7, 9)[at % 4]) | words[at % 4]
+            return graphs["body"].run(given, pinned.tables)["hidden"]
+
+        alone = [hidden(at) for at in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(hidden, range(40)))
+    for at, each in enumerate(together):
+        np.testing.assert_array_equal(each, alone[at % 4])
