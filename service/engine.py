@@ -85,7 +85,7 @@ class Engine(ABC, Generic[Row]):
         self.encoder = TextEncoder(folder / "tokenizer.json", self.base)
         store, banks = ModuleStore(folder / "modules"), self.graphs.spec.banks
         self.resolver = Resolver(store, self.base, banks, settings)
-        self.bank = Bank(banks, settings.slots, self._note_bank)
+        self.bank = Bank(banks, settings.room, self._note_bank)
         self._identifier = identifier
         self.scheduler: Scheduler[Row, Any] = Scheduler(self.base.name, self.run, settings.limits)
 
@@ -148,7 +148,8 @@ class Engine(ABC, Generic[Row]):
         name = self.base.name
         metrics.BANK_EVENTS.labels(name, role, event).inc()
         metrics.BANK_MODULES.labels(name, role).set(len(self.bank.roles[role].resident))
-        metrics.BANK_BYTES.labels(name, "slots").set(self.bank.resident_bytes)
+        metrics.BANK_BYTES.labels(name, "banks").set(self.bank.nbytes)
+        metrics.BANK_BYTES.labels(name, "slots").set(self.bank.module_bytes)
         metrics.BANK_BYTES.labels(name, "memory").set(self.resolver.cache.nbytes)
 
     def _prepare(

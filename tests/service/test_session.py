@@ -6,6 +6,7 @@ from langmod.errors import ConfigError, Unavailable
 from service.bank import Bank, Stack
 from service.session import GraphSet
 from service.settings import Settings
+from service.slots import Room
 from tests.service.modules import module
 
 
@@ -54,7 +55,7 @@ def feeds(tokens=5):
 
 def test_binding_to_a_device_gives_what_a_plain_run_gives(graphs):
     """The path of CUDA, on the one device that is always there."""
-    bank = Bank(graphs.spec.banks, limit=2)
+    bank = Bank(graphs.spec.banks, Room(2, 2**20))
     plain = graphs["embed"].run(feeds())
     kept = graphs["embed"]._run_on_device({"token_ids": feeds()["token_ids"]}, {}, ["words"])
     np.testing.assert_array_equal(kept["words"].numpy(), plain["words"])
@@ -70,7 +71,7 @@ def test_binding_to_a_device_gives_what_a_plain_run_gives(graphs):
 def test_a_bank_goes_to_the_device_again_only_when_it_changed(graphs):
     from tests.service.modules import BANKS
 
-    bank, graph = Bank(BANKS, limit=2), graphs["body"]
+    bank, graph = Bank(BANKS, Room(2, 2**20)), graphs["body"]
     uploads = []
     for each in (module("a"), module("a"), module("b", value=2.0)):
         with bank.pin([Stack(each)]) as pinned:
