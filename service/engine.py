@@ -99,6 +99,7 @@ class Engine(ABC, Generic[Row]):
         outputs: list[Any] = []
         for part in self.bank.split(stacks):
             with self.bank.pin(stacks[part]) as pinned:
+                self._measure_bank()
                 outputs.extend(self.execute(rows[part], pinned))
         return outputs
 
@@ -145,9 +146,12 @@ class Engine(ABC, Generic[Row]):
         self.scheduler.close()
 
     def _note_bank(self, role: Role, event: str) -> None:
+        metrics.BANK_EVENTS.labels(self.base.name, role, event).inc()
+
+    def _measure_bank(self) -> None:
         name = self.base.name
-        metrics.BANK_EVENTS.labels(name, role, event).inc()
-        metrics.BANK_MODULES.labels(name, role).set(len(self.bank.roles[role].resident))
+        for role, slots in self.bank.roles.items():
+            metrics.BANK_MODULES.labels(name, role).set(len(slots.resident))
         metrics.BANK_BYTES.labels(name, "banks").set(self.bank.nbytes)
         metrics.BANK_BYTES.labels(name, "slots").set(self.bank.module_bytes)
         metrics.BANK_BYTES.labels(name, "memory").set(self.resolver.cache.nbytes)

@@ -48,6 +48,7 @@ class Tables:
 
     def __init__(self, specs: Sequence[BankSpec], role: Role) -> None:
         self._specs = {spec.tensor: spec for spec in specs if spec.role == role}
+        self._free = {name: _free_axes(spec) for name, spec in self._specs.items()}
         self._terms = _terms(self._specs.values())
         self.bare = Layout(1, {axis: 0 for axes in self._terms for axis in axes})
         """Of banks without any module."""
@@ -58,17 +59,11 @@ class Tables:
         self.lay_out(self.bare, {})
 
     def widths(self, module: Module) -> Widths:
-        """How wide the banks must be for a module.
-
-        Raises:
-            ValueError: a tensor has another number of axes than its bank.
-        """
+        """How wide the banks must be for a module."""
         found: dict[str, int] = {}
-        for name in module.tensors.keys() & self._specs.keys():
-            sizes = zip(self._specs[name].row_shape, module.tensors[name].shape, strict=True)
-            for axis, size in sizes:
-                if isinstance(axis, str):
-                    found[axis] = max(found.get(axis, 0), size)
+        for name, tensor in module.tensors.items():
+            for place, axis in self._free.get(name, ()):
+                found[axis] = max(found.get(axis, 0), tensor.shape[place])
         return found
 
     def nbytes(self, layout: Layout) -> int:
@@ -101,7 +96,7 @@ class Tables:
 
     def _write(self, spec: BankSpec, slot: int, tensor: np.ndarray | None) -> None:
         table = self.current[spec.name]
-        place = _slots(spec, table)[slot]
+        place = table.tensor[_index(spec, slot)]
         if tensor is None or tensor.shape != place.shape:
             place[...] = 0
         if tensor is not None:
@@ -112,24 +107,29 @@ class Tables:
         sizes = {f"S.{spec.role}": layout.slots, **layout.widths}
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
         table = Table(np.zeros(shape, DTYPE))
-        if moves:
-            before, after = _slots(spec, self.current[spec.name]), _slots(spec, table)
+        for source, to in moves.items():
+            before = self.current[spec.name].tensor[_index(spec, source)]
+            after = table.tensor[_index(spec, to)]
             # What a narrower layout leaves out is padding.
-            shared = tuple(map(slice, map(min, before.shape[1:], after.shape[1:])))
-            for source, to in moves.items():
-                after[to][shared] = before[source][shared]
+            shared = tuple(map(slice, map(min, before.shape, after.shape)))
+            after[shared] = before[shared]
         return table
 
 
-def _slots(spec: BankSpec, table: Table) -> np.ndarray:
-    """A bank's tensor with the slots in front."""
-    return np.moveaxis(table.tensor, spec.slot_axis, 0)
+def _index(spec: BankSpec, slot: int) -> tuple[slice | int, ...]:
+    """Where a slot lies in its bank."""
+    return (*[slice(None)] * spec.slot_axis, slot)
+
+
+def _free_axes(spec: BankSpec) -> list[tuple[int, str]]:
+    """Those of a module's tensor that any size fits, with their places."""
+    return [(place, axis) for place, axis in enumerate(spec.row_shape) if isinstance(axis, str)]
 
 
 def _terms(specs: Iterable[BankSpec]) -> dict[tuple[str, ...], int]:
     """Free axes → how many numbers a slot holds for each unit of their product."""
     terms: dict[tuple[str, ...], int] = defaultdict(int)
     for spec in specs:
-        axes = tuple(axis for axis in spec.row_shape if isinstance(axis, str))
+        axes = tuple(axis for _, axis in _free_axes(spec))
         terms[axes] += math.prod(axis for axis in spec.row_shape if isinstance(axis, int))
     return dict(terms)
