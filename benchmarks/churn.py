@@ -26,7 +26,7 @@ def measure_churn(asked: Churn) -> ChurnResult:
     circumstances = Circumstances.now(graph_specs(asked.models, asked.precision))
     spec = graph_spec(asked.models, asked.copies.base, asked.precision)
     requests = requests_of_copies(asked.copies, asked.work, spec.base.mask_token or "")
-    settings = {"slots": asked.slots, "module_bytes": asked.module_bytes}
+    settings = {name: getattr(asked, name) for name in ("slots", "module_bytes", "bank_bytes")}
     with (
         published(asked.models, spec, asked.copies, asked.seed) as folder,
         open_engines(asked, folder, **settings) as engines,

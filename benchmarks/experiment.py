@@ -101,6 +101,8 @@ class Churn(Trial):
     slots: int = Field(default=16, ge=1)
     module_bytes: int = Field(default=4 * MEBIBYTE, ge=0)
     """So little that a module is read from the disk each time."""
+    bank_bytes: int = Field(default=4 * MEBIBYTE, ge=1)
+    """So little that a wide module takes the place of several others."""
     cycles: int = Field(default=10_000, ge=1)
     every: int = Field(default=1000, ge=1)
     """Cycles from one reading of the memory to the next."""

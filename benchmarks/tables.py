@@ -143,7 +143,8 @@ def _churn(result: ChurnResult) -> str:
     asked = result.experiment
     caption = (
         f"**{asked.title}** — {asked.copies.count} modules in turn through {asked.slots} slots "
-        f"and {asked.module_bytes / 2**20:.0f} MiB of memory, read from the disk each time, "
+        f"and {asked.module_bytes / 2**20:.0f} MiB of memory, read from the disk each time, banks "
+        f"of at most {asked.bank_bytes / 2**20:.0f} MiB, "
         f"{asked.concurrency} requests at once; {asked.precision}. From the first reading to the "
         f"last the process grew by {result.growth:.1f} MiB."
     )
