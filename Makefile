@@ -45,9 +45,12 @@ format: $(DEV)
 demo: $(DEV)
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
-# A result is measured once and kept; remove its file to measure again.
+# A result is measured once and kept; remove its file to measure again. An experiment in a folder
+# is of the one command that the folder is named after.
 EXPERIMENTS := $(notdir $(basename $(wildcard benchmarks/experiments/*.yaml)))
-RESULTS := $(foreach way,load engine,$(EXPERIMENTS:%=benchmarks/results/$(way)/%.json))
+OTHERS := $(wildcard benchmarks/experiments/*/*.yaml)
+RESULTS := $(foreach way,load engine,$(EXPERIMENTS:%=benchmarks/results/$(way)/%.json)) \
+  $(OTHERS:benchmarks/experiments/%.yaml=benchmarks/results/%.json)
 
 bench: $(DEV) $(RESULTS)
 	$(BIN)/python -m benchmarks table
@@ -57,6 +60,9 @@ benchmarks/results/load/%.json: | benchmarks/experiments/%.yaml $(DEV)
 
 benchmarks/results/engine/%.json: | benchmarks/experiments/%.yaml $(DEV)
 	$(BIN)/python -m benchmarks engine benchmarks/experiments/$*.yaml
+
+benchmarks/results/%.json: | benchmarks/experiments/%.yaml $(DEV)
+	$(BIN)/python -m benchmarks $(*D) benchmarks/experiments/$*.yaml
 
 # The shipped models from the texts in LANGMOD_DATA; about three hours on two cores.
 KINDS := encoder translator

@@ -9,7 +9,9 @@ import typer
 from langmod.errors import LangmodError
 
 if TYPE_CHECKING:
+    from benchmarks.result import Measured
     from benchmarks.systems import Way
+    from benchmarks.tables import Kind
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Yaml = Annotated[Path, typer.Argument(help="The experiment.", show_default=False)]
@@ -29,6 +31,24 @@ def engine(yaml: Yaml, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def many_modules(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Ask for many modules with more and fewer slots for them."""
+    from benchmarks.experiment import ManyModules
+    from benchmarks.many_modules import measure_many_modules
+
+    _keep("many-modules", measure_many_modules(ManyModules.load(yaml, overrides or ())))
+
+
+@app.command()
+def churn(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Put modules in and out again and look at the memory of this process."""
+    from benchmarks.churn import measure_churn
+    from benchmarks.experiment import Churn
+
+    _keep("churn", measure_churn(Churn.load(yaml, overrides or ())))
+
+
+@app.command()
 def table(readme: Path = Path("README.md")) -> None:
     """Write the tables of all results into the README."""
     from benchmarks.tables import write_tables
@@ -39,10 +59,14 @@ def table(readme: Path = Path("README.md")) -> None:
 def _run(yaml: Path, overrides: list[str] | None, way: "Way") -> None:
     from benchmarks.experiment import Experiment
     from benchmarks.measure import measure
+
+    _keep(way, measure(Experiment.load(yaml, overrides or ()), way))
+
+
+def _keep(kind: "Kind", result: "Measured") -> None:
     from benchmarks.tables import RESULTS, table
 
-    result = measure(Experiment.load(yaml, overrides or ()), way)
-    result.save(RESULTS / way / f"{result.experiment.name}.json")
+    result.save(RESULTS / kind / f"{result.experiment.name}.json")
     print(table(result))
 
 

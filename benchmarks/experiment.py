@@ -7,10 +7,13 @@ from pydantic import Field, JsonValue, model_validator
 
 from langmod.config import Frozen, RunConfig
 from langmod.specs import Precision
+from service.settings import MEBIBYTE
 
 Endpoint = Literal["fill_mask", "classify", "tag", "embed", "translate"]
 Arm = Literal["mixed", "by_language", "bare"]
 """All languages at once; one language after the other; all at once without any module."""
+Traffic = Literal["zipf", "uniform"]
+"""The k-th module is asked for k^-exponent times as often as the first; all as often."""
 
 
 class Work(Frozen):
@@ -23,8 +26,8 @@ class Work(Frozen):
     """Further fields of each request; ``{language}`` in them stands for its language."""
 
 
-class Experiment(RunConfig):
-    """The same requests in several arms, at several concurrencies, repeated in turns."""
+class Trial(RunConfig):
+    """What all experiments say."""
 
     name: str
     title: str
@@ -33,6 +36,12 @@ class Experiment(RunConfig):
     precision: Precision = "int8"
     threads: int = Field(default=2, ge=1)
     """Threads of one graph run."""
+    seed: int = 1
+
+
+class Experiment(Trial):
+    """The same requests in several arms, at several concurrencies, repeated in turns."""
+
     work: tuple[Work, ...]
     arms: tuple[Arm, ...] = ("mixed", "by_language", "bare")
     requests: int = Field(default=48, ge=1)
@@ -42,7 +51,6 @@ class Experiment(RunConfig):
     concurrencies: tuple[int, ...] = (1, 8, 32)
     """Requests under way at once; the next goes out when one is answered."""
     repetitions: int = Field(default=5, ge=1)
-    seed: int = 1
 
     @model_validator(mode="after")
     def _bare_can_answer(self) -> Self:
@@ -50,3 +58,52 @@ class Experiment(RunConfig):
         if tasks and "bare" in self.arms:
             raise ValueError(f"a bare base has no head for {', '.join(sorted(tasks))}: drop `bare`")
         return self
+
+
+class Copies(Frozen):
+    """Many modules for one base: a published one with noise, each with its own."""
+
+    base: str
+    module: str
+    count: int = Field(ge=2)
+    ranks: tuple[int, ...] = ()
+    """In turn, instead of the module's own; numbers are cut off or filled up with noise."""
+    noise: float = Field(default=0.5, gt=0)
+    """Standard deviation, in those of the module's tensors."""
+
+    def name(self, number: int) -> str:
+        """What a copy is called."""
+        return f"{self.module}-{number}"
+
+
+class ManyModules(Trial):
+    """Requests that each name one of many modules, with more or fewer slots for them."""
+
+    copies: Copies
+    work: Work
+    """What is asked of every module; its languages in turn."""
+    slots: tuple[int, ...] = (1000, 256, 128, 64, 32, 16)
+    """The first is what the others are compared with."""
+    module_bytes: int = 512 * MEBIBYTE
+    """Memory for modules beside the slots; the first has enough for all."""
+    traffics: tuple[Traffic, ...] = ("zipf", "uniform")
+    exponent: float = Field(default=1.1, gt=0)
+    requests: int = Field(default=2000, ge=1)
+    concurrency: int = Field(default=32, ge=1)
+    repetitions: int = Field(default=5, ge=1)
+
+
+class Churn(Trial):
+    """One module after the other, each put in and out again, for as long as it takes."""
+
+    copies: Copies
+    work: Work
+    slots: int = Field(default=16, ge=1)
+    module_bytes: int = Field(default=4 * MEBIBYTE, ge=0)
+    """So little that a module is read from the disk each time."""
+    bank_bytes: int = Field(default=4 * MEBIBYTE, ge=1)
+    """So little that a wide module takes the place of several others."""
+    cycles: int = Field(default=10_000, ge=1)
+    every: int = Field(default=1000, ge=1)
+    """Cycles from one reading of the memory to the next."""
+    concurrency: int = Field(default=8, ge=1)

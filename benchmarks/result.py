@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import ValidationError
 
-from benchmarks.experiment import Arm, Experiment
+from benchmarks.experiment import Arm, Churn, Experiment, ManyModules, Traffic, Trial
 from benchmarks.systems import Way
 from langmod.config import Frozen, describe, write_atomic
 from langmod.digests import SHORT
@@ -32,11 +32,9 @@ class Run(Frozen):
     p99: float
 
 
-class Point(Frozen):
-    """One arm at one concurrency."""
+class Runs(Frozen):
+    """The repetitions of one thing."""
 
-    arm: Arm
-    concurrency: int
     runs: tuple[Run, ...]
     different: int
     """Requests, of all repetitions, that were answered otherwise than each is alone."""
@@ -49,6 +47,37 @@ class Point(Frozen):
         """Lowest and highest of the repetitions."""
         values = [getattr(run, figure) for run in self.runs]
         return min(values), max(values)
+
+
+class Point(Runs):
+    """One arm at one concurrency."""
+
+    arm: Arm
+    concurrency: int
+
+
+class SlotsPoint(Runs):
+    """One traffic with some number of slots."""
+
+    slots: int
+    traffic: Traffic
+    hits: float
+    """Share of the uses of modules that found theirs in a slot."""
+    banks_mib: float
+    """Of the language banks in the end, padding included."""
+
+
+class ChurnPoint(Frozen):
+    """What was read after some cycles."""
+
+    cycles: int
+    resident_mib: float
+    """Of this process."""
+    banks_mib: float
+    evictions: int
+    """From slots, since the beginning."""
+    run: Run
+    """Of the cycles since the last reading."""
 
 
 class Machine(Frozen):
@@ -77,19 +106,28 @@ class Machine(Frozen):
         )
 
 
-class Result(Frozen):
-    """An experiment with its points and their circumstances."""
+class Circumstances(Frozen):
+    """When, where and of what something was measured."""
 
-    way: Way
-    experiment: Experiment
     machine: Machine
     versions: dict[str, str]
     commit: str
     bases: tuple[str, ...]
     """``name@digest`` of every base in the models folder."""
-    modules: tuple[str, ...]
-    """``name@digest`` of every module that served a request."""
-    points: tuple[Point, ...]
+
+    @classmethod
+    def now(cls, specs: Iterable[GraphSpec]) -> Self:
+        """These, before the measuring begins."""
+        return cls(
+            machine=Machine.here(), versions=versions(), commit=commit(), bases=base_keys(specs)
+        )
+
+
+class Measured(Frozen):
+    """What every result holds beside its points."""
+
+    experiment: Trial
+    circumstances: Circumstances
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -108,10 +146,39 @@ class Result(Frozen):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, self.model_dump_json(indent=2) + "\n")
 
+
+class Result(Measured):
+    """An experiment with its points and their circumstances."""
+
+    way: Way
+    experiment: Experiment
+    modules: tuple[str, ...]
+    """``name@digest`` of every module that served a request."""
+    points: tuple[Point, ...]
+
     def point(self, arm: Arm, concurrency: int) -> Point | None:
         """The point of an arm, None where it was not measured."""
         asked = (arm, concurrency)
         return next((p for p in self.points if (p.arm, p.concurrency) == asked), None)
+
+
+class ManyModulesResult(Measured):
+    """Many modules with more and fewer slots."""
+
+    experiment: ManyModules
+    points: tuple[SlotsPoint, ...]
+
+
+class ChurnResult(Measured):
+    """The memory of this process, again and again."""
+
+    experiment: Churn
+    points: tuple[ChurnPoint, ...]
+
+    @property
+    def growth(self) -> float:
+        """MiB from the first reading, when all is warm, to the last."""
+        return self.points[-1].resident_mib - self.points[0].resident_mib
 
 
 def versions() -> dict[str, str]:
@@ -132,6 +199,15 @@ def graph_specs(models: Path, precision: Precision) -> list[GraphSpec]:
     if not found:
         raise ConfigError(f"{models} holds no base with {precision} graphs")
     return found
+
+
+def graph_spec(models: Path, base: str, precision: Precision) -> GraphSpec:
+    """Of one base.
+
+    Raises:
+        ConfigError: it is not there in this precision.
+    """
+    return GraphSpec.load(models / base / "onnx" / precision)
 
 
 def base_keys(specs: Iterable[GraphSpec]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import httpx
 
-from benchmarks.experiment import Experiment
+from benchmarks.experiment import Experiment, Trial
 from benchmarks.running_service import running_service
 from benchmarks.workload import Request
 from langmod.errors import LangmodError
@@ -102,10 +102,17 @@ async def over_http(experiment: Experiment, models: Path) -> AsyncIterator[Syste
 @asynccontextmanager
 async def in_process(experiment: Experiment, models: Path) -> AsyncIterator[System]:
     """The engines, opened for this."""
-    settings = Settings(models=models, precision=experiment.precision, threads=experiment.threads)
-    engines = Engines(settings)
-    try:
+    with open_engines(experiment, models) as engines:
         yield EngineSystem(engines)
+
+
+@contextmanager
+def open_engines(trial: Trial, models: Path, **settings: int) -> Iterator[Engines]:
+    """The engines of a models folder, with further settings, for as long as they are needed."""
+    usual: Json = {"precision": trial.precision, "threads": trial.threads, **settings}
+    engines = Engines(Settings(models=models, **usual))
+    try:
+        yield engines
     finally:
         engines.close()
 

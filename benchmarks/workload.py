@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import yaml
 from pydantic import JsonValue
 
-from benchmarks.experiment import Arm, Endpoint, Experiment, Work
+from benchmarks.experiment import Arm, Copies, Endpoint, Experiment, ManyModules, Traffic, Work
 from langmod.errors import ConfigError
 
 SENTENCES = Path(__file__).with_name("sentences.yaml")
@@ -59,6 +60,35 @@ def text_of(sentences: Sequence[str], place: int, mask_token: str | None) -> str
     words = text.split()
     words[place % len(words)] = mask_token
     return " ".join(words)
+
+
+def requests_of_copies(copies: Copies, work: Work, mask_token: str) -> list[Request]:
+    """One request to each copy, numbered as they are, the same ones whenever this is called.
+
+    Many copies are asked the same text, so that they can be seen to answer otherwise.
+    """
+    sentences = yaml.safe_load(SENTENCES.read_text(encoding="utf-8"))
+    made: list[Request] = []
+    for number in range(copies.count):
+        around, at = divmod(number, len(work.languages))
+        language = work.languages[at]
+        place = around % len(sentences[language])
+        text = text_of(sentences[language], place, mask_token if _masks(work) else None)
+        naming = work.model_copy(update={"body": {**work.body, "modules": [copies.name(number)]}})
+        made.append(_request(number, naming, language, [text]))
+    return made
+
+
+def drawn(
+    requests: Sequence[Request], asked: ManyModules, traffic: Traffic, seed: int
+) -> list[Request]:
+    """As many requests as one run sends; the same modules are frequent in every run."""
+    draw = np.random.default_rng((asked.seed, seed))
+    ranks = np.arange(1, len(requests) + 1)
+    weights = ranks**-asked.exponent if traffic == "zipf" else np.ones(len(requests))
+    order = np.random.default_rng(asked.seed).permutation(len(requests))
+    places = draw.choice(order, asked.requests, p=weights / weights.sum())
+    return [requests[place] for place in places]
 
 
 def phases_of(requests: Sequence[Request], arm: Arm, seed: int) -> list[list[Request]]:

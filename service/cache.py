@@ -89,14 +89,21 @@ class ModuleCache:
             with self._lock:
                 del self._loading[key]
                 if isinstance(error, LangmodError):
-                    until = self._clock() + self._refuse_seconds
-                    self._refused[key] = Refusal(error, until, stamp)
+                    self._refuse(key, error, stamp)
             promise.set_exception(error)
             return
         with self._lock:
             del self._loading[key]
             self._keep(key, module)
         promise.set_result(module)
+
+    def _refuse(self, key: Key, error: LangmodError, stamp: object) -> None:
+        now = self._clock()
+        valid = {each: refusal for each, refusal in self._refused.items() if now < refusal.until}
+        # Without its traceback and cause, whose frames hold the bytes of the file.
+        error.__cause__ = error.__context__ = None
+        bare = error.with_traceback(None)
+        self._refused = {**valid, key: Refusal(bare, now + self._refuse_seconds, stamp)}
 
     def _keep(self, key: Key, module: Module) -> None:
         self._modules[key] = module

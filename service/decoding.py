@@ -9,10 +9,11 @@ import onnxruntime as ort
 
 from langmod.encoding import IntArray
 from langmod.specs import BaseSpec
-from service.bank import Pinned, Table
+from service.bank import Pinned
 from service.lanes import padded
 from service.searches import Hypothesis, Search, SearchPlan, search_for
 from service.session import Array, Graph, GraphSet
+from service.tables import Table
 
 Value: TypeAlias = Array | ort.OrtValue
 STILL_CARRIED = 0.75

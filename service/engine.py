@@ -85,7 +85,7 @@ class Engine(ABC, Generic[Row]):
         self.encoder = TextEncoder(folder / "tokenizer.json", self.base)
         store, banks = ModuleStore(folder / "modules"), self.graphs.spec.banks
         self.resolver = Resolver(store, self.base, banks, settings)
-        self.bank = Bank(banks, settings.slots, self._note_bank)
+        self.bank = Bank(banks, settings.room, self._note_bank)
         self._identifier = identifier
         self.scheduler: Scheduler[Row, Any] = Scheduler(self.base.name, self.run, settings.limits)
 
@@ -99,6 +99,7 @@ class Engine(ABC, Generic[Row]):
         outputs: list[Any] = []
         for part in self.bank.split(stacks):
             with self.bank.pin(stacks[part]) as pinned:
+                self._measure_bank()
                 outputs.extend(self.execute(rows[part], pinned))
         return outputs
 
@@ -145,10 +146,14 @@ class Engine(ABC, Generic[Row]):
         self.scheduler.close()
 
     def _note_bank(self, role: Role, event: str) -> None:
+        metrics.BANK_EVENTS.labels(self.base.name, role, event).inc()
+
+    def _measure_bank(self) -> None:
         name = self.base.name
-        metrics.BANK_EVENTS.labels(name, role, event).inc()
-        metrics.BANK_MODULES.labels(name, role).set(len(self.bank.roles[role].resident))
-        metrics.BANK_BYTES.labels(name, "slots").set(self.bank.resident_bytes)
+        for role, slots in self.bank.roles.items():
+            metrics.BANK_MODULES.labels(name, role).set(len(slots.resident))
+        metrics.BANK_BYTES.labels(name, "banks").set(self.bank.nbytes)
+        metrics.BANK_BYTES.labels(name, "slots").set(self.bank.module_bytes)
         metrics.BANK_BYTES.labels(name, "memory").set(self.resolver.cache.nbytes)
 
     def _prepare(

@@ -70,7 +70,12 @@ def _base(engine: Engine[Any]) -> Json:
         "precision": engine.graphs.spec.precision,
         "languages": base.languages,
         "slots": {
-            role: {"limit": slots.limit, "resident": list(slots.resident), **slots.events}
+            role: {
+                "limit": slots.room.modules,
+                "bytes": slots.nbytes,
+                "resident": list(slots.resident),
+                **slots.events,
+            }
             for role, slots in bank.roles.items()
         },
         "modules": [

@@ -37,7 +37,7 @@ BANK_EVENTS = Counter(
 )
 BANK_BYTES = Gauge(
     "langmod_bank_bytes",
-    "Bytes of module tensors: in slots, and in memory ready for a slot",
+    "Bytes of the banks with all padding, of the modules in slots, and of those in memory",
     ["base", "place"],
     multiprocess_mode="livesum",
 )

@@ -12,8 +12,8 @@ import onnxruntime as ort
 from langmod.digests import file_digest
 from langmod.errors import ConfigError, Unavailable
 from langmod.specs import GraphFile, GraphSpec
-from service.bank import Table
 from service.settings import Provider, Settings
+from service.tables import Table
 
 PROVIDERS: dict[Provider, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 Array = npt.NDArray[Any]

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from langmod.specs import Precision
 from service.scheduler import Limits
+from service.slots import Room
 
 Provider = Literal["cpu", "cuda"]
 MEBIBYTE = 2**20
@@ -34,6 +35,8 @@ class Settings(BaseSettings):
     """Threads of one graph run."""
     slots: int = Field(default=64, ge=1)
     """Modules of one role that lie ready in a base's banks."""
+    bank_bytes: int = Field(default=1024 * MEBIBYTE, ge=1)
+    """Memory of the banks of one role of a base; all are padded to the widest module there."""
     module_bytes: int = Field(default=512 * MEBIBYTE, ge=0)
     """Memory for loaded modules beside the banks, per base."""
     refuse_seconds: float = Field(default=5, ge=0)
@@ -54,3 +57,8 @@ class Settings(BaseSettings):
     def limits(self) -> Limits:
         """The bounds of each base's scheduler."""
         return Limits(self.queued_texts, self.batch_texts, self.batch_tokens)
+
+    @cached_property
+    def room(self) -> Room:
+        """The bounds of each role's banks."""
+        return Room(self.slots, self.bank_bytes)

@@ -20,7 +20,9 @@ MODULE = "training.module:ModuleConfig"
 RUNS = sorted(
     [*(ROOT / "training" / "configs").rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")]
 )
-EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").glob("*.yaml"))
+EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").rglob("*.yaml"))
+KINDS = {"experiments": "Experiment", "many-modules": "ManyModules", "churn": "Churn"}
+"""By the folder a file lies in."""
 
 
 def settings_of(yaml):
@@ -35,11 +37,10 @@ def test_every_run_loads(yaml):
 
 @pytest.mark.parametrize("yaml", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_loads_under_its_own_name(yaml):
-    from benchmarks.experiment import Experiment
-
-    assert Experiment.load(yaml).name == yaml.stem
+    kind = getattr(import_module("benchmarks.experiment"), KINDS[yaml.parent.name])
+    assert kind.load(yaml).name == yaml.stem
 
 
 def test_there_are_runs_and_experiments():
     assert {path.stem.partition("-")[0] for path in RUNS} > COMMANDS.keys()
-    assert EXPERIMENTS
+    assert {path.parent.name for path in EXPERIMENTS} == KINDS.keys()

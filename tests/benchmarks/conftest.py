@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from benchmarks.experiment import Experiment
+from benchmarks.experiment import Churn, Experiment, ManyModules
 from tests.service.published import publish_fleet
 
 
@@ -31,3 +31,28 @@ def experiment(models):
             "repetitions": 2,
         }
     )
+
+
+@pytest.fixture
+def copied(models):
+    """What both experiments with copies say."""
+    return {
+        "title": "Small",
+        "models": models,
+        "threads": 1,
+        "copies": {"base": "tiny-encoder", "module": "mn-bottleneck", "count": 9},
+        "work": {"endpoint": "fill_mask", "languages": ["mn", "ko"], "body": {"top_k": 3}},
+        "concurrency": 4,
+    }
+
+
+@pytest.fixture
+def many_modules(copied):
+    own = {"name": "many", "slots": [9, 2], "requests": 24, "repetitions": 2}
+    return ManyModules.model_validate({**copied, **own})
+
+
+@pytest.fixture
+def churn(copied):
+    own = {"name": "churn", "slots": 2, "module_bytes": 1, "cycles": 50, "every": 20}
+    return Churn.model_validate({**copied, **own})

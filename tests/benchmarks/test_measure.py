@@ -29,7 +29,7 @@ def test_every_arm_is_measured_and_answers_as_alone(result, models, tmp_path):
         assert all(0 < run.p50 <= run.p95 <= run.p99 for run in point.runs)
         assert all(run.texts_per_second > 0 for run in point.runs)
     spec = GraphSpec.load(models / "tiny-encoder" / "onnx" / "int8")
-    assert result.bases == (f"tiny-encoder@{spec.base.digest[:12]}",)
+    assert result.circumstances.bases == (f"tiny-encoder@{spec.base.digest[:12]}",)
     assert [key.partition("@")[0] for key in result.modules] == ["ko-lora", "mn-bottleneck"]
     result.save(tmp_path / "engine" / "small.json")
     assert Result.load(tmp_path / "engine" / "small.json") == result

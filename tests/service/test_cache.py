@@ -1,5 +1,7 @@
 import threading
+import weakref
 
+import numpy as np
 import pytest
 
 from langmod.errors import BrokenModule
@@ -81,3 +83,23 @@ def test_a_broken_module_is_read_again_once_its_files_change():
     disk.broken.clear()
     disk.state += 1
     assert cache.get("a", "d").manifest.name == "a"
+
+
+def test_what_was_refused_is_forgotten_in_time_and_holds_no_file():
+    now, payloads = [0.0], []
+
+    def load(name, digest):
+        payload = np.zeros(9)
+        payloads.append(weakref.ref(payload))
+        try:
+            payload[name] = 1
+        except IndexError as error:
+            raise BrokenModule(f"{name} is damaged") from error
+
+    cache = ModuleCache(load, Disk().stamp, budget=1, refuse_seconds=5, clock=lambda: now[0])
+    for name in "abc":
+        with pytest.raises(BrokenModule, match=f"{name} is damaged"):
+            cache.get(name, "d")
+        now[0] += 3
+    assert [name for name, _ in cache._refused] == ["b", "c"]
+    assert [payload() for payload in payloads] == [None] * 3

@@ -19,6 +19,7 @@ from service.decoding import Decoder, Sentence
 from service.searches import Draws, Sampling, SearchPlan
 from service.session import GraphSet
 from service.settings import Settings
+from service.slots import Room
 from tests.service.published import publish
 from tests.text import SENTENCES
 
@@ -83,7 +84,7 @@ def planned(sentences, **changes):
 
 def decode(graphs, sentences, stacks=None):
     stacks = stacks or [Stack()] * len(sentences)
-    with Bank(graphs.spec.banks, 8).pin(stacks) as pinned:
+    with Bank(graphs.spec.banks, Room(8, 2**20)).pin(stacks) as pinned:
         return Decoder(graphs).decode(sentences, pinned)
 
 

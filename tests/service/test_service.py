@@ -222,6 +222,7 @@ def test_what_can_be_asked_for_is_listed(client):
     assert modules["ko-lora"]["resident"]
     assert not modules["eu-lora"]["resident"]
     assert base["slots"]["language"]["load"] == 1
+    assert base["slots"]["language"]["bytes"] > 0
 
 
 def test_a_listing_that_fails_answers_in_the_envelope(client, monkeypatch):

@@ -8,6 +8,7 @@ from langmod.errors import ConfigError, Unavailable
 from service.bank import Bank, Stack
 from service.session import GraphSet
 from service.settings import Settings
+from service.slots import Room
 from tests.service.modules import module
 
 
@@ -55,7 +56,7 @@ def feeds(tokens=5):
 
 
 def test_outputs_that_stay_on_the_device_are_fed_again(graphs):
-    bank = Bank(graphs.spec.banks, limit=2)
+    bank = Bank(graphs.spec.banks, Room(2, 2**20))
     plain = graphs["embed"].run(feeds())
     kept = graphs["embed"].run(feeds(), keep=["words"])
     np.testing.assert_array_equal(kept["words"].numpy(), plain["words"])
@@ -70,7 +71,7 @@ def test_a_bank_is_bound_again_only_when_it_changed(graphs, monkeypatch):
     monkeypatch.setattr(
         ort.OrtValue, "ortvalue_from_numpy", lambda *given: bound.append(1) or bind(*given)
     )
-    bank = Bank(graphs.spec.banks, limit=2)
+    bank = Bank(graphs.spec.banks, Room(2, 2**20))
     counts = []
     for each in (None, None, module("a"), module("a"), module("b", value=2.0)):
         with bank.pin([Stack(each)] * 2) as pinned:
@@ -85,7 +86,7 @@ def test_a_bank_is_bound_again_only_when_it_changed(graphs, monkeypatch):
 
 
 def test_threads_do_not_share_what_they_bind(graphs):
-    bank = Bank(graphs.spec.banks, limit=2)
+    bank = Bank(graphs.spec.banks, Room(2, 2**20))
     with bank.pin([Stack(), Stack()]) as pinned:
         words = [graphs["embed"].run(feeds(tokens)) for tokens in (3, 5, 7, 9)]
 
