@@ -46,6 +46,9 @@ def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign c
     direction: Annotated[str | None, typer.Option(help="Translator: source-target.")] = None,
     licence: str = "unknown",
     priority: int = 0,
+    store: Annotated[
+        str | None, typer.Option(help="Folder or URL; else the base's modules.")
+    ] = None,
 ) -> None:
     """Check checkpoints against the base and its graphs, and publish them."""
     from export.module import ModuleDescription, export_module
@@ -58,7 +61,7 @@ def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign c
             licence=licence,
         )  # fmt: skip
     for each in source:
-        done = export_module(each, base, described, priority)
+        done = export_module(each, base, described, priority, store)
         print(f"{done.name}@{done.digest} differs from torch by {done.max_difference:.2e}")
 
 

@@ -75,16 +75,23 @@ class Published:
 
 
 def export_module(
-    source: Path, base: Path, description: ModuleDescription | None = None, priority: int = 0
+    source: Path,
+    base: Path,
+    description: ModuleDescription | None = None,
+    priority: int = 0,
+    store: str | None = None,
 ) -> Published:
-    """Publishes a checkpoint to ``<base>/modules``.
+    """Publishes a checkpoint to ``<base>/modules``, or to a store as ``LANGMOD_STORE`` names it.
 
     Raises:
         ModuleMismatch: it does not fit the base; every fault is listed.
         BrokenModule: files are missing or damaged.
         ParityError: a graph answers unlike torch with it; nothing is published.
+        ConfigError: no such kind of store.
+        Unavailable: the store cannot be reached.
     """
     spec = load_spec(base)
+    published = ModuleStore(store.replace("{base}", spec.name) if store else base / "modules")
     slotted = SlottedBase(load_base(base, attention="eager")).eval().requires_grad_(False)
     checkpoint = read_checkpoint(source, slotted, spec, description)
     manifest = _manifest(checkpoint, spec, priority)
@@ -94,7 +101,7 @@ def export_module(
         raise ModuleMismatch(manifest.name, faults)
     difference = check_module(slotted, base, manifest.role, checkpoint.tensors)
     tensors = {name: tensor.float().numpy() for name, tensor in checkpoint.tensors.items()}
-    digest = ModuleStore(base / "modules").publish(manifest, tensors)
+    digest = published.publish(manifest, tensors)
     return Published(manifest.name, digest, difference)
 
 

@@ -191,18 +191,16 @@ class ModuleManifest(Frozen):
     metrics: tuple[Metric, ...] = ()
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Reads a ``module.json``.
+    def parse(cls, text: bytes, file: str) -> Self:
+        """Reads the bytes of a ``module.json``, called ``file`` in messages.
 
         Raises:
-            BrokenModule: the file is missing or does not validate; all faults are listed.
+            BrokenModule: they do not validate; all faults are listed.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BrokenModule(f"{path.name} cannot be read: {error}") from error
+            return cls.model_validate_json(text)
         except ValidationError as error:
-            raise BrokenModule(f"{path.name}: {describe(error)}") from error
+            raise BrokenModule(f"{file}: {describe(error)}") from error
 
     def faults(self, base: BaseSpec, banks: Iterable[BankSpec]) -> list[str]:
         """Every reason why this module cannot run on a base's graphs; empty when it fits."""

@@ -1,13 +1,11 @@
-"""The folder store of one base: published modules, immutable, named by digest.
+"""The store of one base: published modules, immutable, named by digest.
 
-Export publishes here while services read: ``<folder>/<name>/<digest>/{module.json,
-slots.safetensors}``, and ``<folder>/<name>/latest`` says which digest serves.
+Export publishes here while services read: ``<name>/<digest>/{module.json, slots.safetensors}``, and
+``<name>/latest`` says which digest serves. The format and every check are here; the files lie in a
+``langmod.storage``.
 """
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,14 +16,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as dump_tensors
 
-from langmod.config import write_atomic
 from langmod.digests import SHORT
-from langmod.errors import BrokenModule, UnknownModule
+from langmod.errors import BadRequest, BrokenModule, UnknownModule
 from langmod.specs import ModuleManifest, TensorSpec
+from langmod.storage import LATEST, MANIFEST, TENSORS, Held, Storage, open_storage
 
-MANIFEST = "module.json"
-TENSORS = "slots.safetensors"
-LATEST = "latest"
+__all__ = ["LATEST", "MANIFEST", "TENSORS", "Module", "ModuleStore", "pointed_at"]
 DTYPES = ("float32", "float16")
 
 
@@ -50,10 +46,15 @@ class Module:
 
 
 class ModuleStore:
-    """Reads and writes the modules of one base; safe with many readers and one writer a module."""
+    """Reads and writes the modules of one base; safe with many readers and many writers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, place: Path | str | Storage) -> None:
+        """Opens a folder, a URL, or a storage.
+
+        Raises:
+            ConfigError: no such kind of URL, or the package that reads it is not installed.
+        """
+        self.storage = place if isinstance(place, Storage) else open_storage(place)
 
     def publish(self, manifest: ModuleManifest, tensors: Mapping[str, np.ndarray]) -> str:
         """Puts one version in place and points ``latest`` at it; returns its digest.
@@ -63,6 +64,7 @@ class ModuleStore:
 
         Raises:
             BrokenModule: a tensor is neither float32 nor float16, or not finite.
+            Unavailable: the store cannot be reached.
         """
         payload = dump_tensors({name: np.ascontiguousarray(t) for name, t in tensors.items()})
         sealed = manifest.model_copy(
@@ -71,19 +73,10 @@ class ModuleStore:
         _refuse(sealed.name, _tensor_faults(sealed, tensors))
         text = (sealed.model_dump_json(indent=2) + "\n").encode()
         digest = hashlib.sha256(text).hexdigest()[:SHORT]
-        version = self.folder / sealed.name / digest
-        version.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".publish-", dir=self.folder))
-        try:
-            _write(draft / TENSORS, payload)
-            _write(draft / MANIFEST, text)
-            draft.chmod(0o755)
-            if not self._intact(sealed.name, digest):
-                shutil.rmtree(version, ignore_errors=True)
-                draft.rename(version)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        self._point(sealed.name, digest)
+        if not self._intact(sealed.name, digest):
+            # The manifest comes last: a version that has one is whole.
+            self.storage.put(sealed.name, digest, {TENSORS: payload, MANIFEST: text})
+        self.storage.point(sealed.name, digest)
         return digest
 
     def remove(self, name: str) -> None:
@@ -92,38 +85,34 @@ class ModuleStore:
         Raises:
             UnknownModule: no such module.
         """
-        self.latest(name)
-        (self.folder / name / LATEST).unlink()
-        grave = Path(tempfile.mkdtemp(prefix=".remove-", dir=self.folder))
-        (self.folder / name).rename(grave / name)
-        shutil.rmtree(grave)
-        os.utime(self.folder)
+        self._pointer(name)
+        self.storage.remove(name)
 
-    def rollback(self, name: str, digest: str) -> None:
-        """Points ``latest`` at another published version of the module.
+    def rollback(self, name: str, digest: str | None = None) -> str:
+        """Points ``latest`` at another published version, else at the one before it.
 
         Raises:
             UnknownModule: no such module or version.
             BrokenModule: that version is damaged.
+            BadRequest: there is no version before.
         """
+        digest = digest or self.previous(name)
         self.load(name, digest)
-        self._point(name, digest)
+        self.storage.point(name, digest)
+        return digest
+
+    def survey(self) -> Mapping[str, Held]:
+        """What lies there of every published module, unchecked, in one look."""
+        return self.storage.survey()
 
     def names(self) -> list[str]:
         """Every published module, in order of name."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(
-            each.name
-            for each in self.folder.iterdir()
-            if not each.name.startswith(".") and (each / LATEST).is_file()
-        )
+        return sorted(self.survey())
 
     def versions(self, name: str) -> list[str]:
-        """Every digest of a module that can be served, newest first."""
-        folders = [each.parent for each in (self.folder / name).glob(f"*/{MANIFEST}")]
-        folders.sort(key=lambda each: each.stat().st_mtime_ns, reverse=True)
-        return [each.name for each in folders]
+        """Every digest of a published module, newest first."""
+        held = self.survey().get(name)
+        return list(held.versions) if held else []
 
     def latest(self, name: str) -> str:
         """The digest that serves requests for a module.
@@ -132,15 +121,22 @@ class ModuleStore:
             UnknownModule: no such module.
             BrokenModule: its ``latest`` file does not hold a digest.
         """
-        try:
-            text = (self._module(name) / LATEST).read_text(encoding="ascii").strip()
-        except (FileNotFoundError, NotADirectoryError):
-            raise UnknownModule(name, self.names()) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise BrokenModule(f"module {name!r}: {LATEST} cannot be read: {error}") from error
-        if len(text) != SHORT or not set(text) <= set("0123456789abcdef"):
-            raise BrokenModule(f"module {name!r}: {LATEST} holds {text[:40]!r}, no digest")
-        return text
+        return pointed_at(name, self._pointer(name))
+
+    def previous(self, name: str) -> str:
+        """The version that was published before the one that serves.
+
+        Raises:
+            UnknownModule: no such module.
+            BadRequest: there is none.
+        """
+        latest, versions = self.latest(name), self.versions(name)
+        older = versions[versions.index(latest) + 1 :] if latest in versions else versions
+        if not older:
+            raise BadRequest(
+                f"module {name!r} has no version before {latest}; it has {', '.join(versions)}"
+            )
+        return older[0]
 
     def manifest(self, name: str, digest: str) -> ModuleManifest:
         """The manifest of one version, checked against its digest.
@@ -149,18 +145,9 @@ class ModuleStore:
             UnknownModule: no such version.
             BrokenModule: the manifest is missing, damaged or not what its digest says.
         """
-        folder = self._module(name) / digest
-        if not folder.is_dir():
-            known = [f"{name}@{each}" for each in self.versions(name)]
-            raise UnknownModule(f"{name}@{digest}", known)
-        path = folder / MANIFEST
-        text = _read(name, path)
-        if (found := hashlib.sha256(text).hexdigest()[:SHORT]) != digest:
-            raise BrokenModule(
-                f"module {name!r}: {MANIFEST} has digest {found}, its folder says {digest}; "
-                "publish the module again"
-            )
-        manifest = ModuleManifest.load(path)
+        if not _is_digest(digest):
+            raise self._absent(name, digest)
+        manifest = ModuleManifest.parse(self._sealed(name, digest, MANIFEST, digest), MANIFEST)
         if manifest.name != name:
             raise BrokenModule(f"module {name!r}: {MANIFEST} is of module {manifest.name!r}")
         return manifest
@@ -174,12 +161,7 @@ class ModuleStore:
         """
         digest = digest or self.latest(name)
         manifest = self.manifest(name, digest)
-        payload = _read(name, self.folder / name / digest / TENSORS)
-        if hashlib.sha256(payload).hexdigest() != manifest.sha256:
-            raise BrokenModule(
-                f"module {name!r}: {TENSORS} is not the file {MANIFEST} was sealed with; "
-                "publish the module again"
-            )
+        payload = self._sealed(name, digest, TENSORS, manifest.sha256)
         try:
             tensors = parse_tensors(payload)
         except (SafetensorError, KeyError, ValueError) as error:
@@ -187,11 +169,44 @@ class ModuleStore:
         _refuse(name, _tensor_faults(manifest, tensors))
         return Module(manifest, digest, tensors)
 
-    def stamp(self, name: str, digest: str) -> tuple[int, ...]:
+    def look(self) -> None:
+        """Makes the next reading a fresh one, where readings are kept for a while; here none is."""
+
+    def changed(self) -> int | None:
+        """Differs when anything was published, None where that cannot be told: read again."""
+        return self.storage.changed()
+
+    def stamp(self, name: str, digest: str) -> object:
         """A value that changes when the files of one version are replaced."""
-        files = [self.folder / name / digest / file for file in (MANIFEST, TENSORS)]
-        states = [file.stat() for file in files if file.is_file()]
-        return tuple(number for each in states for number in (each.st_mtime_ns, each.st_ino))
+        return self.storage.stamp(name, digest)
+
+    def _sealed(self, name: str, digest: str, file: str, seal: str) -> bytes:
+        """A file whose sha256 begins with the seal."""
+        payload = self._read(name, digest, file)
+        found = hashlib.sha256(payload).hexdigest()
+        if not found.startswith(seal):
+            raise BrokenModule(
+                f"module {name!r}: {file} has digest {found[:SHORT]}, it was sealed with "
+                f"{seal[:SHORT]}; publish the module again"
+            )
+        return payload
+
+    def _read(self, name: str, digest: str, file: str) -> bytes:
+        self._check(name)
+        try:
+            return self.storage.read(name, digest, file)
+        except FileNotFoundError:
+            if file == MANIFEST:
+                raise self._absent(name, digest) from None
+            raise BrokenModule(f"module {name!r}: {file} of {digest} is missing") from None
+        except OSError as error:
+            raise BrokenModule(f"module {name!r}: {file} cannot be read: {error}") from error
+
+    def _absent(self, name: str, digest: str) -> BrokenModule | UnknownModule:
+        """Why there is no such version: it was never published, or what serves is damaged."""
+        if self._pointer(name).strip() == digest.encode():
+            return BrokenModule(f"module {name!r}: {MANIFEST} of {digest} is missing")
+        return UnknownModule(f"{name}@{digest}", [f"{name}@{each}" for each in self.versions(name)])
 
     def _intact(self, name: str, digest: str) -> bool:
         try:
@@ -200,14 +215,34 @@ class ModuleStore:
             return False
         return True
 
-    def _module(self, name: str) -> Path:
+    def _pointer(self, name: str) -> bytes:
+        self._check(name)
+        try:
+            return self.storage.pointer(name)
+        except FileNotFoundError:
+            raise UnknownModule(name, self.names()) from None
+        except OSError as error:
+            raise BrokenModule(f"module {name!r}: {LATEST} cannot be read: {error}") from error
+
+    def _check(self, name: str) -> None:
         if not name or name.startswith(".") or "/" in name or "\0" in name:
             raise UnknownModule(name, self.names())
-        return self.folder / name
 
-    def _point(self, name: str, digest: str) -> None:
-        write_atomic(self.folder / name / LATEST, digest + "\n")
-        os.utime(self.folder)
+
+def pointed_at(name: str, latest: bytes) -> str:
+    """The digest in a module's pointer.
+
+    Raises:
+        BrokenModule: it holds none.
+    """
+    text = latest.decode("ascii", "replace").strip()
+    if not _is_digest(text):
+        raise BrokenModule(f"module {name!r}: {LATEST} holds {text[:40]!r}, no digest")
+    return text
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == SHORT and set(text) <= set("0123456789abcdef")
 
 
 def _describe(tensors: Mapping[str, np.ndarray]) -> tuple[TensorSpec, ...]:
@@ -238,19 +273,3 @@ def _tensor_faults(manifest: ModuleManifest, tensors: Mapping[str, np.ndarray]) 
 def _refuse(name: str, faults: list[str]) -> None:
     if faults:
         raise BrokenModule(f"module {name!r}: {'; '.join(faults)}", faults=faults)
-
-
-def _read(name: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BrokenModule(
-            f"module {name!r}: {path.name} cannot be read: {error.strerror}"
-        ) from error
-
-
-def _write(path: Path, payload: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(payload)
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -13,10 +13,10 @@ from langmod.encoding import TextEncoder
 from langmod.errors import BadRequest, LangmodError, Unavailable
 from langmod.langid import LanguageIdentifier
 from langmod.specs import Role
-from langmod.store import ModuleStore
 from langmod.tasks import DIGITS, Text
 from service import metrics
 from service.bank import Bank, Pinned, Stack
+from service.remote import open_store
 from service.scheduler import Scheduler
 from service.session import GraphSet
 from service.settings import Settings
@@ -76,14 +76,14 @@ class Engine(ABC, Generic[Row]):
         """Opens a base's folder.
 
         Raises:
-            ConfigError: graphs or tokenizer are missing or damaged.
+            ConfigError: graphs or tokenizer are missing or damaged, or no such kind of store.
             Unavailable: the provider asked for is not active.
         """
         self.settings = settings
         self.graphs = GraphSet(folder, settings)
         self.base = self.graphs.base
         self.encoder = TextEncoder(folder / "tokenizer.json", self.base)
-        store, banks = ModuleStore(folder / "modules"), self.graphs.spec.banks
+        store, banks = open_store(folder, self.base.name, settings), self.graphs.spec.banks
         self.resolver = Resolver(store, self.base, banks, settings)
         self.bank = Bank(banks, settings.room, self._note_bank)
         self._identifier = identifier

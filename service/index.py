@@ -1,16 +1,12 @@
-"""What a store holds, as requests ask for it: as fresh as the folder, without re-reading it."""
+"""What a store holds, as requests ask for it: as fresh as the store, without re-reading it."""
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from langmod.errors import BrokenModule, UnknownModule
+from langmod.errors import BrokenModule, LangmodError, UnknownModule
 from langmod.specs import ModuleManifest
-from langmod.store import ModuleStore
-
-RACY_NS = 50_000_000
-"""A folder changed less than this before it was read may have changed again unseen, as in git."""
+from langmod.store import ModuleStore, pointed_at
 
 
 @dataclass(frozen=True)
@@ -36,16 +32,16 @@ class Listing:
     """One reading of the store."""
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    broken: Mapping[str, BrokenModule] = field(default_factory=dict)
+    broken: Mapping[str, LangmodError] = field(default_factory=dict)
     stamp: int | None = None
-    """Modification time of the folder, None when it is too young to be trusted."""
+    """What the store's ``changed`` said before; None when that is not to be trusted."""
 
 
 class ModuleIndex:
-    """The latest version of every module; read again when the store's folder changed.
+    """The latest version of every module; read again when the store changed.
 
-    A publisher touches the folder, so a new module is found by the next request. The pointer of a
-    module that is about to serve is read each time, so a new version is as well.
+    The pointer of a module that is about to serve is read each time, so that a new version is seen
+    even if the store's folder looks unchanged.
     """
 
     def __init__(self, store: ModuleStore) -> None:
@@ -56,7 +52,7 @@ class ModuleIndex:
     def listing(self) -> Listing:
         """Every module as it lies in the store now."""
         with self._lock:
-            stamp = self._stamp()
+            stamp = self.store.changed()
             if stamp is None or stamp != self._listing.stamp:
                 self._listing = self._read(stamp)
             return self._listing
@@ -65,18 +61,14 @@ class ModuleIndex:
         """The module called ``name``, or ``name@digest`` for one version of it.
 
         Raises:
-            UnknownModule: no such module or version.
+            UnknownModule: no such module or version, even after a fresh look.
             BrokenModule: its files are damaged.
         """
-        name, _, digest = reference.partition("@")
-        listing = self.listing()
-        if name in listing.broken:
-            raise listing.broken[name].with_traceback(None)
-        if name not in listing.entries:
-            raise UnknownModule(name, sorted(listing.entries))
-        if digest:
-            return Entry(self.store.manifest(name, digest), digest)
-        return self._current(listing.entries[name])
+        try:
+            return self._named(reference)
+        except UnknownModule:
+            self.store.look()
+            return self._named(reference)
 
     def find(self, fits: Callable[[ModuleManifest], bool]) -> Entry | None:
         """The module of the highest rank that fits, in its latest version."""
@@ -93,6 +85,17 @@ class ModuleIndex:
                 return current
         return None
 
+    def _named(self, reference: str) -> Entry:
+        name, _, digest = reference.partition("@")
+        listing = self.listing()
+        if name in listing.broken:
+            raise listing.broken[name].with_traceback(None)
+        if name not in listing.entries:
+            raise UnknownModule(name, sorted(listing.entries))
+        if digest:
+            return Entry(self.store.manifest(name, digest), digest)
+        return self._current(listing.entries[name])
+
     def _current(self, entry: Entry) -> Entry:
         name = entry.manifest.name
         digest = self.store.latest(name)
@@ -100,25 +103,18 @@ class ModuleIndex:
             return entry
         return Entry(self.store.manifest(name, digest), digest)
 
-    def _stamp(self) -> int | None:
-        try:
-            changed = self.store.folder.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
-        return changed if time.time_ns() - changed > RACY_NS else None
-
     def _read(self, stamp: int | None) -> Listing:
         entries: dict[str, Entry] = {}
-        broken: dict[str, BrokenModule] = {}
-        for name in self.store.names():
+        broken: dict[str, LangmodError] = {}
+        for name, held in sorted(self.store.survey().items()):
             try:
-                digest = self.store.latest(name)
+                digest = pointed_at(name, held.latest)
                 entry = self._listing.entries.get(name)
-                if entry is None or entry.digest != digest:
+                if entry is None or entry.digest != digest or digest not in held.versions:
                     entry = Entry(self.store.manifest(name, digest), digest)
                 entries[name] = entry
-            except BrokenModule as error:
-                broken[name] = error
             except UnknownModule as error:
                 broken[name] = BrokenModule(f"module {name!r}: {error.message}")
+            except LangmodError as error:
+                broken[name] = error
         return Listing(entries, broken, stamp)

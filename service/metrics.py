@@ -41,6 +41,11 @@ BANK_BYTES = Gauge(
     ["base", "place"],
     multiprocess_mode="livesum",
 )
+STORE_LOOKS = Counter(
+    "langmod_store_looks_total",
+    "Looks at a store that is no folder, by outcome (ok or unreachable)",
+    ["base", "outcome"],
+)
 
 
 def observe(base: str, stage: str, language: str, seconds: float) -> None:

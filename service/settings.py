@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from langmod.specs import Precision
@@ -29,6 +29,13 @@ class Settings(BaseSettings):
     """Base that serves fill_mask, classify, tag and embed; else the only encoder found."""
     translator: str | None = None
     """Base that serves translate and back_translate; else the only translator found."""
+    store: str | None = None
+    """Where modules lie when not in ``modules`` of their base: a folder, a URL of fsspec or
+    ``bentoml://{base}``; ``{base}`` stands for the base's name."""
+    cache: Path = Path("~/.cache/langmod")
+    """Folder that keeps verified files of a store that is no folder; it may be deleted."""
+    poll_seconds: float = Field(default=5, ge=0)
+    """How often such a store is looked at for changes; 0: on each request."""
     precision: Precision = "int8"
     provider: Provider = "cpu"
     threads: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1)
@@ -52,6 +59,13 @@ class Settings(BaseSettings):
     """Bytes of one request's body."""
     timeout: float = Field(default=300, gt=0)
     """Seconds a request may take, waiting included."""
+
+    @field_validator("store")
+    @classmethod
+    def _one_for_each_base(cls, store: str | None) -> str | None:
+        if store is not None and "{base}" not in store:
+            raise ValueError("must hold {base}, so that no base is offered another's modules")
+        return store
 
     @cached_property
     def limits(self) -> Limits:

@@ -58,10 +58,14 @@ def test_a_run_is_published_as_it_was_trained(models_folder, tmp_path, kind, met
     ModuleStore(base / "modules").remove(done.name)
 
 
-def test_the_same_run_gives_the_same_digest(tiny_encoder, tmp_path):
+def test_the_same_run_gives_the_same_digest_in_any_store(tiny_encoder, tmp_path):
     make_run(tmp_path / "twice", tiny_encoder, "lora")
-    first, second = (export_module(tmp_path / "twice", tiny_encoder) for _ in range(2))
+    store = f"{tmp_path}/{{base}}/elsewhere"
+    first = export_module(tmp_path / "twice", tiny_encoder)
+    second = export_module(tmp_path / "twice", tiny_encoder, store=store)
     assert first.digest == second.digest
+    elsewhere = ModuleStore(store.format(base=tiny_encoder.name))
+    assert elsewhere.load("twice").digest == second.digest
     ModuleStore(tiny_encoder / "modules").remove("twice")
 
 

@@ -47,8 +47,11 @@ def random_manifest(base, name, role, method, **fields):
     )
 
 
-def publish(folder, name, role, method, *, rank=3, seed=None, scale=0.6, **fields):
-    """Publishes a random module for the base in a folder; returns ``name@digest``."""
+def publish(folder, name, role, method, *, rank=3, seed=None, scale=0.6, store=None, **fields):
+    """Publishes a random module for the base in a folder, beside it or in another store.
+
+    Returns ``name@digest``.
+    """
     graphs = GraphSpec.load(folder / "onnx" / "fp32")
     seed = sum(map(ord, name)) if seed is None else seed
     classes = len(fields.get("labels", ()))
@@ -56,7 +59,7 @@ def publish(folder, name, role, method, *, rank=3, seed=None, scale=0.6, **field
         graphs, role, method, rank=rank, classes=classes, seed=seed, scale=scale
     )
     manifest = random_manifest(graphs.base, name, role, method, **fields)
-    return f"{name}@{ModuleStore(folder / 'modules').publish(manifest, tensors)}"
+    return f"{name}@{ModuleStore(store or folder / 'modules').publish(manifest, tensors)}"
 
 
 def publish_fleet(folder):

@@ -33,7 +33,7 @@ def serving(index, tag="mn"):
 
 def settle(store):
     """Makes the folder old enough to be trusted."""
-    os.utime(store.folder, (time.time() - 60, time.time() - 60))
+    os.utime(store.storage.folder, (time.time() - 60, time.time() - 60))
 
 
 def test_an_empty_or_missing_store_serves_nothing(index):
@@ -53,9 +53,9 @@ def test_a_new_version_serves_at_once_even_if_the_folder_looks_unchanged(store, 
     publish(store, "mn-a")
     settle(store)
     serving(index)
-    state = store.folder.stat()
+    state = store.storage.folder.stat()
     digest = publish(store, "mn-a", value=2)
-    os.utime(store.folder, ns=(state.st_atime_ns, state.st_mtime_ns))
+    os.utime(store.storage.folder, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert serving(index) == f"mn-a@{digest}"
 
 
@@ -74,7 +74,7 @@ def test_a_module_deleted_by_hand_serves_no_more(store, index):
     publish(store, "mn-a")
     settle(store)
     serving(index)
-    shutil.rmtree(store.folder / "mn-a")
+    shutil.rmtree(store.storage.folder / "mn-a")
     assert serving(index) is None
 
 
@@ -82,9 +82,9 @@ def test_a_version_that_serves_other_languages_is_not_found_for_the_old_ones(sto
     publish(store, "mn-a")
     settle(store)
     serving(index)
-    state = store.folder.stat()
+    state = store.storage.folder.stat()
     publish(store, "mn-a", languages=("bxr",))
-    os.utime(store.folder, ns=(state.st_atime_ns, state.st_mtime_ns))
+    os.utime(store.storage.folder, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert serving(index) is None
 
 
@@ -108,7 +108,7 @@ def test_a_folder_is_read_once_while_it_does_not_change(store, index, monkeypatc
     publish(store, "mn-a")
     settle(store)
     index.listing()
-    monkeypatch.setattr(store, "names", lambda: pytest.fail("read again"))
+    monkeypatch.setattr(store, "survey", lambda: pytest.fail("read again"))
     assert serving(index).startswith("mn-a@")
 
 
@@ -116,8 +116,8 @@ def test_a_folder_changed_just_now_is_read_again(store, index, monkeypatch):
     publish(store, "mn-a")
     index.listing()
     reads = []
-    monkeypatch.setattr(store, "names", lambda: reads.append(1) or ["mn-a"])
-    os.utime(store.folder)
+    monkeypatch.setattr(store, "survey", lambda: reads.append(1) or {})
+    os.utime(store.storage.folder)
     index.listing()
     index.listing()
     assert len(reads) == 2
@@ -125,7 +125,7 @@ def test_a_folder_changed_just_now_is_read_again(store, index, monkeypatch):
 
 def test_broken_modules_are_listed_and_leave_the_others_alone(store, index):
     digest = publish(store, "mn-a")
-    (store.folder / "mn-a" / digest / "module.json").write_text("{}")
+    (store.storage.folder / "mn-a" / digest / "module.json").write_text("{}")
     good = publish(store, "mn-b")
     assert serving(index) == f"mn-b@{good}"
     assert "publish the module again" in index.listing().broken["mn-a"].message
@@ -138,7 +138,7 @@ def test_a_module_broken_after_it_was_found_does_not_break_the_index(store, inde
     good = publish(store, "mn-b")
     settle(store)
     serving(index)
-    (store.folder / "mn-a" / "latest").write_text("garbage")
+    (store.storage.folder / "mn-a" / "latest").write_text("garbage")
     assert serving(index) == f"mn-b@{good}"
     with pytest.raises(BrokenModule, match="holds 'garbage', no digest"):
         index.named("mn-a")
@@ -146,7 +146,7 @@ def test_a_module_broken_after_it_was_found_does_not_break_the_index(store, inde
 
 def test_what_is_being_published_is_not_seen(store, index):
     publish(store, "mn-a")
-    (store.folder / ".publish-x").mkdir()
-    (store.folder / "half").mkdir()
+    (store.storage.folder / ".publish-x").mkdir()
+    (store.storage.folder / "half").mkdir()
     assert list(index.listing().entries) == ["mn-a"]
     assert not index.listing().broken
