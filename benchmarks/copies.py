@@ -20,9 +20,10 @@ def published(models: Path, spec: GraphSpec, copies: Copies, seed: int) -> Itera
     Raises:
         ConfigError: there is no such module to copy.
     """
-    original_store = ModuleStore(models / copies.base / "modules")
+    place = models / copies.base / "modules"
+    original_store = ModuleStore(place)
     if copies.module not in original_store.names():
-        raise ConfigError(f"{original_store.folder} holds no module {copies.module!r} to copy")
+        raise ConfigError(f"{place} holds no module {copies.module!r} to copy")
     original = original_store.load(copies.module)
     banks = {bank.tensor: bank for bank in spec.banks if bank.role == original.manifest.role}
     with without_modules(models) as folder:
