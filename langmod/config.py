@@ -1,6 +1,7 @@
 """One frozen pydantic model per command, one yaml per run, overrides as ``key=value``."""
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -62,6 +63,6 @@ def describe(error: ValidationError) -> str:
 
 def write_atomic(path: Path, text: str) -> None:
     """Replaces a small text file in one step, so that a reader sees the old or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
