@@ -93,7 +93,8 @@ async def over_http(experiment: Experiment, models: Path) -> AsyncIterator[Syste
         "LANGMOD_PRECISION": experiment.precision,
         "LANGMOD_THREADS": str(experiment.threads),
     }
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    # Idle connections end before the server ends them (5 s): a request may meet a closed one.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2)
     with running_service(settings) as address:
         async with httpx.AsyncClient(base_url=address, limits=limits, timeout=300) as client:
             yield HttpSystem(client)
