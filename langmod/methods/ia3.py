@@ -27,18 +27,16 @@ KEY = "base_model.model.{module}.ia3_l"
 SIDES = ("outputs", "inputs")
 
 
-def rescaled_outputs(value: Tensor, inputs: Tensor, factors: Tensor, places: Tensor) -> Tensor:
-    """``[B, T, D_out]`` by banks ``[L, S, D_out, 1]`` of factors less 1."""
-    if factors.numel() == 0:
-        return value
-    return value + value * gathered(factors, places).sum(-1).unsqueeze(1)
-
-
 def rescaled_inputs(value: Tensor, factors: Tensor, places: Tensor) -> Tensor:
     """``[B, T, D_in]`` by banks ``[L, S, D_in, 1]`` of factors less 1."""
     if factors.numel() == 0:
         return value
     return value + value * gathered(factors, places).sum(-1).unsqueeze(1)
+
+
+def rescaled_outputs(value: Tensor, inputs: Tensor, factors: Tensor, places: Tensor) -> Tensor:
+    """``[B, T, D_out]`` by banks ``[L, S, D_out, 1]`` of factors less 1."""
+    return rescaled_inputs(value, factors, places)
 
 
 class Ia3Config(MethodConfig):
