@@ -40,8 +40,11 @@ class SlottedGraph(nn.Module):
         self.config = slotted.config
         self.eval()
         asked = self.asked_banks()
-        known = banks_of(slotted.architecture)
-        self.banks: tuple[BankSpec, ...] = tuple(bank for bank in known if bank.name in asked)
+        self.banks: tuple[BankSpec, ...] = tuple(
+            bank
+            for bank in banks_of(slotted.architecture)
+            if bank.name in asked and bank.held == "slots"
+        )
 
     @property
     def layered(self) -> bool:

@@ -42,6 +42,9 @@ class BankSpec(Frozen):
     role: Role
     shape: tuple[Axis, ...]
     """With the slot axis ``S.<role>``; other strings are axes that grow with the modules."""
+    held: Literal["slots", "memory"] = "slots"
+    """In the slots of a bank that graphs take, or in host memory, where the service itself reads it
+    row by row."""
 
     @property
     def tensor(self) -> str:

@@ -47,7 +47,9 @@ class Tables:
     """The banks of one role in one layout after another."""
 
     def __init__(self, specs: Sequence[BankSpec], role: Role) -> None:
-        self._specs = {spec.tensor: spec for spec in specs if spec.role == role}
+        self._specs = {
+            spec.tensor: spec for spec in specs if spec.role == role and spec.held == "slots"
+        }
         self._free = {name: _free_axes(spec) for name, spec in self._specs.items()}
         self._terms = _terms(self._specs.values())
         self.bare = Layout(1, {axis: 0 for axes in self._terms for axis in axes})

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from langmod.architectures import Architecture
 from langmod.config import Frozen
-from langmod.specs import BankSpec, Role
+from langmod.specs import BankSpec, Kind, Role
 
 if TYPE_CHECKING:
     from langmod.slotted import SlottedBase
@@ -45,6 +45,8 @@ class Method(ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
+    starts_at_base: ClassVar[bool] = True
+    """Whether a fresh module leaves the base's answers as they are."""
 
     def __init_subclass__(cls) -> None:
         if cls.name in METHODS:
@@ -54,6 +56,11 @@ class Method(ABC):
     @abstractmethod
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
         """The banks of this method for one role on a base."""
+
+    def unfit(self, kind: Kind, role: Role) -> str | None:
+        """Why this method has no meaning for a role on a kind of base; None where it has one."""
+        del kind, role
+        return None
 
     @abstractmethod
     def attach(self, base: "SlottedBase", role: Role) -> None:
