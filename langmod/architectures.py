@@ -82,6 +82,11 @@ class Architecture(ABC):
         """D, the width of a token's vector."""
         return int(self.model.config.hidden_size)
 
+    @property
+    @abstractmethod
+    def reader(self) -> nn.Module:
+        """The module that takes a whole row: token ids or word vectors, and their mask."""
+
     @abstractmethod
     def stacks(self) -> tuple[Stack, ...]:
         """Encoder first."""
@@ -136,6 +141,10 @@ class EncoderArchitecture(Architecture):
         """The model without its head."""
         return self.model.base_model
 
+    @property
+    def reader(self) -> nn.Module:
+        return self.backbone
+
     def stacks(self) -> tuple[Stack, ...]:
         return (Stack("encoder", self.backbone.encoder.layer, POST_NORM),)
 
@@ -167,6 +176,10 @@ class TranslatorArchitecture(Architecture):
 
     kind = "translator"
     model_types = ("m2m_100",)
+
+    @property
+    def reader(self) -> nn.Module:
+        return self.model.model
 
     def stacks(self) -> tuple[Stack, ...]:
         inner = self.model.model

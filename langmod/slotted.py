@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from langmod.architectures import Architecture, Stack, Sublayer
 from langmod.branching import Change, Found, SlotSource, changed
+from langmod.rows import Around, Surroundings
 from langmod.specs import ROLES, BankSpec, Role
 
 
@@ -115,6 +116,7 @@ class SlottedBase(nn.Module):
         self._source: SlotSource | None = None
         self._changes: dict[Point, list[Change]] = defaultdict(list)
         self._residuals: dict[tuple[str, str, int], Tensor] = {}
+        self._surroundings = Surroundings(architecture)
         # Language before task at every place: MAD-X stacks them in this order.
         for role in ROLES:
             for method in METHODS.values():
@@ -126,11 +128,12 @@ class SlottedBase(nn.Module):
     @contextmanager
     def using(self, source: SlotSource | None) -> Iterator[None]:
         """Runs the block with a source's modules; None is the bare base."""
-        before, self._source = self._source, source
+        before = self._source
+        self._source = self._surroundings.source = source
         try:
             yield
         finally:
-            self._source = before
+            self._source = self._surroundings.source = before
             self._residuals.clear()
 
     def on_inputs(self, stack: str, path: str, change: Change) -> None:
@@ -152,6 +155,10 @@ class SlottedBase(nn.Module):
         and D.
         """
         self._changes["sublayer", stack, sublayer].append(change)
+
+    def around_rows(self, around: Around) -> None:
+        """Changes whole rows before the base reads them, and what it made of them."""
+        self._surroundings.add(around)
 
     def _hook_layer(self, stack: Stack, index: int, layer: nn.Module) -> None:
         for path in stack.linears:
