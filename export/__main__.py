@@ -43,6 +43,10 @@ def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign c
     name: str | None = None,
     role: Role = "language",
     language: Tags = None,
+    task: Annotated[str | None, typer.Option(help="Task module: what requests ask for.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Task module: its labels in the head's order.")
+    ] = None,
     direction: Annotated[str | None, typer.Option(help="Translator: source-target.")] = None,
     licence: str = "unknown",
     priority: int = 0,
@@ -58,7 +62,7 @@ def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign c
         ends = direction.split("-", 1) if direction else (None, None)
         described = ModuleDescription(
             name=name, role=role, languages=tuple(language or ()), source=ends[0], target=ends[1],
-            licence=licence,
+            task=task, labels=tuple(label or ()), licence=licence,
         )  # fmt: skip
     for each in source:
         done = export_module(each, base, described, priority, store)

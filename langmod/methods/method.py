@@ -70,7 +70,7 @@ class Method(ABC):
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
     ) -> dict[str, Tensor]:
-        """A new module's tensors before training, under which the base is unchanged."""
+        """A new module's tensors before training; the base is unchanged if ``starts_at_base``."""
 
     @abstractmethod
     def write(
@@ -90,6 +90,14 @@ class Method(ABC):
     @abstractmethod
     def recognises(self, folder: Path) -> bool:
         """Whether a checkpoint folder without a ``run.json`` is one of this method."""
+
+    def about(self, folder: Path) -> dict[str, Any]:
+        """What a checkpoint folder says of its module in other words than tensors and settings.
+
+        Keys are those of the manifest.
+        """
+        del folder
+        return {}
 
     def frozen_layers(
         self, config: MethodConfig, architecture: Architecture
