@@ -60,7 +60,7 @@ class Surroundings:
         self._source: SlotSource | None = None
         self._architecture = architecture
         self._around: list[Around] = []
-        self._entered: list[tuple[Around, Rows]] = []
+        self._entered: list[tuple[Around, Rows, SlotSource]] = []
         reader = architecture.reader
         self._signature = inspect.signature(reader.forward)
         reader.register_forward_pre_hook(self._before, with_kwargs=True)
@@ -78,21 +78,23 @@ class Surroundings:
     def enter(self, rows: Rows) -> Rows:
         """The rows that the base reads instead."""
         self._entered = []
-        for each in self._active():
-            self._entered.append((each, rows))
-            rows = each.enter(rows, self._source)
+        for each, source in self._active():
+            self._entered.append((each, rows, source))
+            rows = each.enter(rows, source)
         return rows
 
     def leave(self, hidden: Tensor) -> Tensor:
         """Hidden states ``[B, T, D]`` of the rows that entered last."""
         entered, self._entered = self._entered, []
-        for around, rows in reversed(entered):
-            hidden = around.leave(hidden, rows, self._source)
+        for around, rows, source in reversed(entered):
+            hidden = around.leave(hidden, rows, source)
         return hidden
 
-    def _active(self) -> list[Around]:
+    def _active(self) -> list[tuple[Around, SlotSource]]:
         source = self._source
-        return [] if source is None else [each for each in self._around if each.concerns(source)]
+        if source is None:
+            return []
+        return [(each, source) for each in self._around if each.concerns(source)]
 
     def _before(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -114,7 +116,7 @@ class Surroundings:
 
     def _rows(self, given: Mapping[str, Any]) -> Rows:
         token_ids, words = given.get("input_ids"), given.get("inputs_embeds")
-        if words is None:
+        if token_ids is not None:
             words = self._architecture.words(token_ids)
         mask = given.get("attention_mask")
         if mask is None:

@@ -17,7 +17,6 @@ from langmod.store import Module
 from service.slots import RoleSlots, Room
 from service.tables import Table
 
-
 NO_PROMPT = np.zeros((0, 0), np.float32)
 
 

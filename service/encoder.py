@@ -42,7 +42,7 @@ class EncoderRow:
 
     @property
     def token_ids(self) -> IntArray:
-        """``[T]``"""
+        """``[T]`` without padding."""
         return self.example.encoded.token_ids
 
     @property
@@ -136,9 +136,7 @@ class EncoderEngine(Engine[EncoderRow]):
         ]
 
     def _fill_masks(self, part: "Part") -> list[Mapping[str, Array]]:
-        columns = [
-            mask_positions(row.encoded, self.encoder) + len(row.prompt) for row in part.rows
-        ]
+        columns = [mask_positions(row.encoded, self.encoder) + len(row.prompt) for row in part.rows]
         counts = [len(each) for each in columns]
         k = max(candidates_needed(self.encoder, row.example.top_k) for row in part.rows)
         feeds = {

@@ -24,7 +24,7 @@ class Readable(Protocol):
 
     @property
     def token_ids(self) -> IntArray:
-        """``[T]``"""
+        """``[T]`` without padding."""
         ...
 
     @property

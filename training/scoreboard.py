@@ -12,7 +12,7 @@ from torch import Tensor
 
 from langmod.bases import resolve_base
 from langmod.config import Frozen, RunConfig, write_atomic
-from langmod.errors import ModuleMismatch
+from langmod.errors import ConfigError, ModuleMismatch
 from langmod.languages import canonical
 from langmod.slotted import banks_of
 from langmod.specs import BaseSpec, Metric, ModuleManifest

@@ -101,7 +101,7 @@ def _placed(vectors: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """The mask of ``[prompts][tokens]``, and the order that moves all padding to the end."""
     present = vectors.detach().ne(0).any(-1).to(rows.mask.dtype)  # [B, P]
     mask = torch.cat([present, rows.mask], 1)
-    return mask, mask.argsort(1, descending=True, stable=True)
+    return mask, mask.argsort(dim=1, descending=True, stable=True)
 
 
 def _taken(vectors: Tensor, places: Tensor) -> Tensor:
