@@ -34,6 +34,7 @@ from langmod.specs import (
     Metric,
     ModuleManifest,
     Role,
+    Vocabulary,
 )
 from langmod.store import ModuleStore
 
@@ -64,6 +65,8 @@ class Checkpoint:
     method: str
     config: dict[str, object]
     tensors: dict[str, Tensor]
+    vocabulary: tuple[Vocabulary, bytes] | None = None
+    """What it brings, and its ``tokenizer.json``."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def export_module(
         raise ModuleMismatch(manifest.name, faults)
     difference = check_module(slotted, base, manifest.role, checkpoint.tensors)
     tensors = {name: tensor.float().numpy() for name, tensor in checkpoint.tensors.items()}
-    digest = published.publish(manifest, tensors)
+    tokenizer = checkpoint.vocabulary[1] if checkpoint.vocabulary else None
+    digest = published.publish(manifest, tensors, tokenizer)
     return Published(manifest.name, digest, difference)
 
 
@@ -124,7 +128,8 @@ def read_checkpoint(
     method = _known_method(source)
     config, tensors = METHODS[method].read(source, slotted.architecture)
     description = description.model_copy(update=METHODS[method].about(source))
-    return Checkpoint(description, method, config.model_dump(mode="json"), tensors)
+    own = METHODS[method].vocabulary(source)
+    return Checkpoint(description, method, config.model_dump(mode="json"), tensors, own)
 
 
 def _own_run(source: Path, slotted: SlottedBase, spec: BaseSpec) -> Checkpoint:
@@ -147,7 +152,8 @@ def _own_run(source: Path, slotted: SlottedBase, spec: BaseSpec) -> Checkpoint:
     if head.is_file():
         tensors |= load_file(head)
     description = description.model_copy(update={"metrics": _metrics(source)})
-    return Checkpoint(description, run["method"], config.model_dump(mode="json"), tensors)
+    own = method.vocabulary(source / run["name"])
+    return Checkpoint(description, run["method"], config.model_dump(mode="json"), tensors, own)
 
 
 def _metrics(source: Path) -> tuple[Metric, ...]:
@@ -179,6 +185,7 @@ def _manifest(checkpoint: Checkpoint, spec: BaseSpec, priority: int) -> ModuleMa
             "base": spec.name,
             "base_digest": spec.digest,
             "tokenizer_digest": spec.tokenizer_digest,
+            "vocabulary": checkpoint.vocabulary[0] if checkpoint.vocabulary else None,
             "tensors": (),
             "sha256": "",
         }
@@ -205,7 +212,7 @@ def check_module(slotted: SlottedBase, base: Path, role: Role, tensors: dict[str
     worst = 0.0
     for graph in graphs:
         feed = entered(graph, module_feed(graph, role, tensors), role, tensors)
-        if "slots" not in feed:
+        if feed.keys().isdisjoint({"slots", *(f"{role}.{name}" for name in tensors)}):
             continue
         session = ort.InferenceSession(
             str(folder / f"{graph.name}.onnx"), providers=["CPUExecutionProvider"]
@@ -235,8 +242,13 @@ def fp32_graphs(slotted: SlottedBase, base: Path) -> Path:
 
 
 def module_feed(graph: SlottedGraph, role: Role, tensors: dict[str, Tensor]) -> Feed:
-    """An example feed whose first row is the bare base and whose other rows run the module."""
+    """An example feed whose first row is the bare base and whose other rows run the module.
+
+    Graphs that take a module's tensors as inputs run it in every row.
+    """
     feed = graph.example(Sizes(slots=2))
+    given = {f"{role}.{name}": tensor for name, tensor in tensors.items()}
+    feed |= {name: given[name] for name in feed.keys() & given.keys()}
     if "slots" in feed:
         feed["slots"][1:] = 0
         feed["slots"][1:, ROLES.index(role)] = 1
