@@ -95,7 +95,7 @@ def _age(path: Path) -> int:
 
 
 def _pointer(module: Path) -> bytes | None:
-    """What a module's ``latest`` holds: None where there is none, nothing where it is unreadable."""
+    """What ``latest`` of a module holds: None where there is none, empty where unreadable."""
     try:
         return (module / LATEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
