@@ -133,7 +133,7 @@ def fresh(
         raise ConfigError("; ".join(found))
     tensors = {"activation": torch.full((1,), number_of(activation))}
     for part, shape in _shapes(architecture.width, *_ranks(config, architecture)).items():
-        tensors[part] = torch.zeros(shape)
+        tensors[part] = torch.zeros([int(size) for size in shape])
         if part.endswith("down_weight"):
             tensors[part].normal_(std=0.02, generator=generator)
     return {f"{_prefix(method)}{part}": tensor for part, tensor in tensors.items()}

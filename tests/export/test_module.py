@@ -65,7 +65,7 @@ def test_a_run_is_published_as_it_was_trained(models_folder, tmp_path, kind, met
 def test_invertible_adapters_are_checked_on_both_sides_of_the_layers(
     tiny_encoder, tmp_path, monkeypatch, method, role
 ):
-    config = {"inv_adapter": "nice", "inv_adapter_reduction_factor": 8}
+    config = {"inv_adapter": "nice"}
     task = {"task": "topic", "kind": "classify", "labels": ["a", "b"]} if role == "task" else {}
     tensors = make_run(tmp_path / "inv", tiny_encoder, method, config=config, role=role, **task)
     differing, check = {}, module_stage.run
@@ -81,7 +81,7 @@ def test_invertible_adapters_are_checked_on_both_sides_of_the_layers(
     monkeypatch.setattr(module_stage, "run", spy)
     done = export_module(tmp_path / "inv", tiny_encoder)
     assert 0 < done.max_difference <= FP32_TOLERANCE
-    assert all(differing[name] > 1e-3 for name in ("hidden", "scores"))
+    assert all(differing[name] > 5 * FP32_TOLERANCE for name in ("hidden", "scores")), differing
     module = ModuleStore(tiny_encoder / "modules").load("inv")
     assert module.tensors.keys() == tensors.keys()
     assert module.manifest.config["inv_adapter"] == "nice"
