@@ -6,7 +6,8 @@ those that meet the vocabulary. With the halves a and b of a vector, ``a' = a + 
 ``b' = b + G(a')``; F and G are perceptrons, so zeros leave a and b as they are.
 
 Where language and task module both have one, the language's comes first and its inverse last;
-`adapters` itself uses that of a stack's first module alone.
+`adapters` itself uses that of a stack's first module alone, and the inverse in its own classes of
+models alone.
 """
 
 from collections.abc import Iterator, Mapping
