@@ -93,6 +93,11 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     return dict(torch.load(folder / PICKLE, map_location="cpu", weights_only=True))
 
 
+def turned(tensor: Tensor, name: str) -> Tensor:
+    """Linear weights are ``[out, in]`` in checkpoints and ``[in, out]`` in banks."""
+    return tensor.T if name.endswith("weight") else tensor
+
+
 def prefix(base: Architecture, stack: str, layer: int, sublayer: str) -> str:
     """The path of the adapters of one sublayer in the models of `adapters`."""
     path = base.layer_path(stack, layer)
