@@ -177,8 +177,8 @@ class Bottleneck(Method):
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads what ``write`` or `adapters` wrote; layers without an adapter become zeros."""
-        name, found, state = adapterhub.load(folder, base)
-        faults = self.faults(found, base)
+        name, found, state = adapterhub.load(folder)
+        faults = [*adapterhub.faults(folder, base), *self.faults(found, base)]
         if faults:
             raise ModuleMismatch(name, faults)
         fields = {key: found[key] for key in self.Config.model_fields if key in found}
@@ -187,9 +187,20 @@ class Bottleneck(Method):
             key: value if key.endswith("activation") else torch.zeros_like(value)
             for key, value in self.fresh(config, base, Generator()).items()
         }
+        unread = dict(state)
         for layer, tensor, key in self._keys(base, name, config.leave_out):
-            if key in state:
-                tensors[tensor][layer] = _turned(state[key], tensor).float()
+            value = unread.pop(key, None)
+            place = tensors[tensor][layer]
+            if value is None:
+                continue
+            turned = _turned(value, tensor)
+            if turned.shape == place.shape:
+                place.copy_(turned)
+            else:
+                faults.append(f"{key} is {list(turned.shape)} here, allowed {list(place.shape)}")
+        faults += [f"{key} is no place of {self.name} on this base" for key in sorted(unread)]
+        if faults:
+            raise ModuleMismatch(name, faults)
         return config, _scaled(tensors, found["scaling"])
 
     def recognises(self, folder: Path) -> bool:
@@ -212,6 +223,8 @@ class Bottleneck(Method):
         decisive = ("cross_adapter", "inv_adapter", "is_parallel", "ln_after", "ln_before",
                     "mh_adapter", "original_ln_after", "original_ln_before", "output_adapter",
                     "phm_layer", "residual_before_ln", "use_gating")  # fmt: skip
+        if settings.get("architecture"):
+            return [f"architecture is {settings['architecture']!r}; allowed: bottleneck adapters"]
         found = [
             f"{key} is {settings[key]!r}, {self.name} has {wanted[key]!r}"
             for key in decisive
