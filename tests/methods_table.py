@@ -136,11 +136,11 @@ def page(written):
 
 
 def without_numbers(text):
-    return re.sub(r"✓ \d\S*e-\d\d ", "✓ ", text)
+    return re.sub(r"✓ \d\S*e[+-]\d\d ", "✓ ", text)
 
 
 def numbers(text):
-    return [float(each) for each in re.findall(r"✓ (\d\S*e-\d\d) ", text)]
+    return [float(each) for each in re.findall(r"✓ (\d\S*e[+-]\d\d) ", text)]
 
 
 def write():

@@ -19,7 +19,7 @@ def spread(model):
     """Moves biases and norms off the zeros and ones that they begin with."""
     for parameter in model.parameters():
         if parameter.dim() == 1:
-            parameter.data += torch.randn(parameter.shape) * 0.1
+            parameter.data += torch.randn(parameter.shape) * 0.05
     return model.eval()
 
 

@@ -71,7 +71,7 @@ def as_mbart(model):
 
 
 PEFT = Reference("PEFT", peft_model)
-LORA = Reference("PEFT", peft_model, {"r": 4, "lora_alpha": 12})
+LORA = Reference("PEFT", peft_model, {"r": 8, "lora_alpha": 32})
 PLAIN = Reference("a state dict", state_dict_model)
 HUB = {"reduction_factor": 4}
 ADAPTERS = {"encoder": Reference("adapters", adapters_model, HUB),
