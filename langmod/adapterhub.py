@@ -103,6 +103,23 @@ def faults(folder: Path, base: Architecture) -> list[str]:
     ]
 
 
+def turned(tensor: Tensor, name: str) -> Tensor:
+    """Linear weights are ``[out, in]`` in checkpoints and ``[in, out]`` in banks."""
+    return tensor.T if name.endswith("weight") else tensor
+
+
+def move(state: dict[str, Tensor], key: str, name: str, place: Tensor) -> list[str]:
+    """Moves a tensor of a checkpoint, if there, to its place; says where it does not fit."""
+    value = state.pop(key, None)
+    if value is None:
+        return []
+    own = turned(value, name)
+    if own.shape != place.shape:
+        return [f"{key} is {list(own.shape)} here, allowed {list(place.shape)}"]
+    place.copy_(own)
+    return []
+
+
 def prefix(base: Architecture, stack: str, layer: int, sublayer: str) -> str:
     """The path of the adapters of one sublayer in the models of `adapters`."""
     path = base.layer_path(stack, layer)

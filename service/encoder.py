@@ -112,7 +112,7 @@ class EncoderEngine(Engine[EncoderRow]):
         if kind == "embed":
             return [{"hidden": each} for each in part.trimmed(part.hidden)]
         if kind == "fill_mask":
-            return self._fill_masks(part)
+            return self._fill_masks(part, pinned)
         feeds = {"hidden": part.hidden, "pool": part.pool, "slots": part.slots}
         logits = self.graphs[kind].run(feeds, pinned.tables)["logits"]  # [B, C] or [B, T, C]
         own = part.trimmed(logits) if logits.ndim == 3 else list(logits)
@@ -121,17 +121,19 @@ class EncoderEngine(Engine[EncoderRow]):
             for row, each in zip(part.rows, own, strict=True)
         ]
 
-    def _fill_masks(self, part: "Part") -> list[Mapping[str, Array]]:
+    def _fill_masks(self, part: "Part", pinned: Pinned) -> list[Mapping[str, Array]]:
         columns = [mask_positions(row.encoded, self.encoder) for row in part.rows]
         counts = [len(each) for each in columns]
         k = max(candidates_needed(self.encoder, row.example.top_k) for row in part.rows)
+        rows = np.repeat(np.arange(len(counts)), counts)  # [N]
         feeds = {
             "hidden": part.hidden,
-            "rows": np.repeat(np.arange(len(counts)), counts),  # [N]
+            "rows": rows,
+            "slots": part.slots[rows],
             "columns": np.concatenate(columns),  # [N]
             "k": np.array([k], np.int64),
         }
-        found = self.graphs["fill_mask"].run(feeds)  # [N, K] each
+        found = self.graphs["fill_mask"].run(feeds, pinned.tables)  # [N, K] each
         cuts = np.cumsum(counts)[:-1]
         each = zip(*(np.split(found[name], cuts) for name in ("scores", "tokens")), strict=True)
         return [{"scores": scores, "tokens": tokens} for scores, tokens in each]

@@ -39,8 +39,8 @@ def described(folder: Path, file: str = "adapter_config.json") -> dict[str, Any]
 class Method(ABC):
     """One file of this package: a subclass with a ``name`` registers itself.
 
-    A module's tensors are named ``<method>.<stack>.<...>`` and have the layer axis first. Those of
-    integers are settings and never learn.
+    A module's tensors are named ``<method>.<place>.<...>``; where the place is a stack of layers
+    they have the layer axis first. Those of integers are settings and never learn.
     """
 
     name: ClassVar[str]
