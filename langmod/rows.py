@@ -87,9 +87,10 @@ class Surroundings:
         return (), {**named, "inputs_embeds": rows.words, "attention_mask": rows.mask}
 
     def _rows(self, given: Mapping[str, Any]) -> Rows:
-        token_ids, words = given.get("input_ids"), given.get("inputs_embeds")
-        if words is None:
-            words = self._architecture.words(token_ids)
+        token_ids: Tensor | None = given.get("input_ids")
+        words: Tensor = (
+            given["inputs_embeds"] if token_ids is None else self._architecture.words(token_ids)
+        )
         mask = given.get("attention_mask")
         if mask is None:
             mask = words.new_ones(words.shape[:2]).long()
