@@ -172,8 +172,8 @@ class Bottleneck(Method):
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads what ``write`` or `adapters` wrote; layers without an adapter become zeros."""
-        name, found, state = adapterhub.load(folder, base)
-        faults = self.faults(found, base)
+        name, found, state = adapterhub.load(folder)
+        faults = [*adapterhub.faults(folder, base), *self.faults(found, base)]
         if faults:
             raise ModuleMismatch(name, faults)
         fields = {key: found[key] for key in self.Config.model_fields if found.get(key) is not None}
@@ -182,11 +182,14 @@ class Bottleneck(Method):
             key: value if key.endswith("activation") else torch.zeros_like(value)
             for key, value in self.fresh(config, base, Generator()).items()
         }
+        unread = dict(state)
         for layer, tensor, key in self._keys(base, name, config.leave_out):
-            if key in state:
-                tensors[tensor][layer] = adapterhub.turned(state[key], tensor).float()
+            faults += adapterhub.move(unread, key, tensor, tensors[tensor][layer])
         if config.inv_adapter is not None:
-            tensors |= invertible.read(self, state, base, name, like=tensors)
+            faults += invertible.read(self, unread, base, name, tensors)
+        faults += [f"{key} is no place of {self.name} on this base" for key in sorted(unread)]
+        if faults:
+            raise ModuleMismatch(name, faults)
         return config, _scaled(tensors, found["scaling"])
 
     def recognises(self, folder: Path) -> bool:
@@ -209,6 +212,8 @@ class Bottleneck(Method):
         decisive = ("cross_adapter", "is_parallel", "ln_after", "ln_before", "mh_adapter",
                     "original_ln_after", "original_ln_before", "output_adapter", "phm_layer",
                     "residual_before_ln", "use_gating")  # fmt: skip
+        if settings.get("architecture"):
+            return [f"architecture is {settings['architecture']!r}; allowed: bottleneck adapters"]
         found = [
             f"{key} is {settings[key]!r}, {self.name} has {wanted[key]!r}"
             for key in decisive

@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from langmod import adapterhub
 from langmod.architectures import Architecture
 from langmod.branching import Change
-from langmod.errors import ConfigError, ModuleMismatch
+from langmod.errors import ConfigError
 from langmod.methods.method import Method, MethodConfig
 from langmod.methods.perceptron import Activation, number_of, perceptron
 from langmod.specs import Axis, BankSpec, Role
@@ -165,27 +165,14 @@ def write(
 
 
 def read(
-    method: Method,
-    state: Mapping[str, Tensor],
-    base: Architecture,
-    name: str,
-    like: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
-    """The block's tensors from such a checkpoint, in the shapes of ``like``.
-
-    Raises:
-        ModuleMismatch: some are missing or of another shape; all are listed.
-    """
-    found, wrong = {}, []
+    method: Method, state: dict[str, Tensor], base: Architecture, name: str, into: dict[str, Tensor]
+) -> list[str]:
+    """Moves the block's part of such a checkpoint to its place; says what is missing or amiss."""
+    found = []
     for tensor, key in _keys(method, base, name):
-        value = adapterhub.turned(state[key], tensor).float() if key in state else None
-        if value is None or value.shape != like[tensor].shape:
-            got = "missing" if value is None else f"{list(value.shape)}"
-            wrong.append(f"{key} is {got}, its settings ask for {list(like[tensor].shape)}")
-        else:
-            found[tensor] = value
-    if wrong:
-        raise ModuleMismatch(name, wrong)
+        if key not in state:
+            found.append(f"{key} is missing, its settings ask for {list(into[tensor].shape)}")
+        found += adapterhub.move(state, key, tensor, into[tensor])
     return found
 
 

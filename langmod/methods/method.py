@@ -91,14 +91,6 @@ class Method(ABC):
     def recognises(self, folder: Path) -> bool:
         """Whether a checkpoint folder without a ``run.json`` is one of this method."""
 
-    def about(self, folder: Path) -> dict[str, Any]:
-        """What a checkpoint folder says of its module in other words than tensors and settings.
-
-        Keys are those of the manifest.
-        """
-        del folder
-        return {}
-
     def frozen_layers(
         self, config: MethodConfig, architecture: Architecture
     ) -> dict[str, list[int]]:
