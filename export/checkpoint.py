@@ -176,7 +176,8 @@ def _described(about: ModuleDescription, head: Head | None) -> ModuleDescription
     role: Role = "task" if head is not None or about.task else "language"
     told: dict[str, object] = {"role": about.role or role}
     if head is not None:
-        told |= {"kind": head.kind, "labels": about.labels or head.labels}
+        told |= {"kind": head.kind, "pooling": head.pooling}
+        told |= {"labels": about.labels or head.labels}
     return about.model_copy(update=told)
 
 

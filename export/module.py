@@ -23,7 +23,8 @@ from langmod.bases import load_spec
 from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.methods import METHODS
-from langmod.slotted import SlottedBase, banks_of, stack_banks
+from langmod.rows import Rows
+from langmod.slotted import BankSource, SlottedBase, banks_of, stack_banks
 from langmod.specs import (
     FP32_TOLERANCE,
     ROLES,
@@ -200,7 +201,7 @@ def check_module(slotted: SlottedBase, base: Path, role: Role, tensors: dict[str
     graphs = encoder_graphs(slotted) if encoder else translator_graphs(slotted)
     worst = 0.0
     for graph in graphs:
-        feed = module_feed(graph, role, tensors)
+        feed = entered(graph, module_feed(graph, role, tensors), role, tensors)
         if "slots" not in feed:
             continue
         session = ort.InferenceSession(
@@ -238,6 +239,21 @@ def module_feed(graph: SlottedGraph, role: Role, tensors: dict[str, Tensor]) -> 
         feed["slots"][1:, ROLES.index(role)] = 1
     filled = stack_banks(graph.banks, [(role, tensors)])
     return feed | {bank.name: filled.get(bank.name, _empty(bank)) for bank in graph.banks}
+
+
+def entered(graph: SlottedGraph, feed: Feed, role: Role, tensors: dict[str, Tensor]) -> Feed:
+    """A feed with what the module puts around its rows, which no graph does."""
+    if "words" not in feed:
+        return feed
+    banks = stack_banks(banks_of(graph.slotted.architecture), [(role, tensors)])
+    rows = Rows(None, feed["words"], feed["mask"], feed.get("token_types"))
+    with graph.slotted.using(BankSource(banks, feed["slots"])):
+        rows = graph.slotted.enter(rows)
+    read = {"words": rows.words, "mask": rows.mask, "token_types": rows.token_types}
+    if "positions" in feed:
+        count = torch.arange(rows.words.shape[1]).expand(rows.mask.shape)
+        read["positions"] = count + feed["positions"][:, :1]
+    return feed | {name: value for name, value in read.items() if value is not None}
 
 
 def _empty(bank: BankSpec) -> Tensor:

@@ -3,6 +3,7 @@
 What a user types is only ever text: strings that look like control tokens are spelt like any other.
 """
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from langmod.errors import BadRequest, ConfigError, TextTooLong
-from langmod.specs import BaseSpec
+from langmod.specs import SHORTEST_TEXT, BaseSpec
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -54,6 +55,8 @@ class TextEncoder:
             ConfigError: no such file, or not a tokenizer.
         """
         self.base = base
+        self.taken = 0
+        """Positions of each row that soft prompts take."""
         try:
             content = json.loads(tokenizer_json.read_text(encoding="utf-8"))
             self.control_ids = _control_ids(content, base)
@@ -66,6 +69,32 @@ class TextEncoder:
         model = content["model"]
         self._continuation = model.get("continuing_subword_prefix") or None
         self.vocabulary = self._tokenizer.get_vocab_size()
+
+    def beside(self, taken: int) -> "TextEncoder":
+        """The same for rows of which soft prompts take so many positions.
+
+        Raises:
+            BadRequest: they leave none for text.
+        """
+        limit = self.base.max_tokens
+        if taken > limit - SHORTEST_TEXT:
+            raise BadRequest(
+                f"soft prompts of {taken} vectors leave no room for text: {self.base.name} reads "
+                f"at most {limit} tokens",
+                got=taken,
+                limit=limit,
+            )
+        if taken == self.taken:
+            return self
+        other = copy.copy(self)
+        other.taken = taken
+        other.__dict__.pop("_truncating", None)
+        return other
+
+    @property
+    def room(self) -> int:
+        """Tokens of the longest text, special ones included."""
+        return self.base.max_tokens - self.taken
 
     def encode(
         self, text: str, pair: str | None = None, *, truncate: bool = False, masks: bool = False
@@ -103,7 +132,7 @@ class TextEncoder:
         if not truncate:
             self._check_characters(len(text))
         encoding = self._tokenizer.encode(self._prepare(text), add_special_tokens=False)
-        limit = self.base.max_tokens - 2
+        limit = self.room - 2
         if truncate and len(encoding.ids) > limit:
             encoding.truncate(limit)
         self._check_tokens(len(encoding.ids) + 2)
@@ -140,7 +169,7 @@ class TextEncoder:
     @cached_property
     def _truncating(self) -> Tokenizer:
         tokenizer = _build(self._json)
-        tokenizer.enable_truncation(self.base.max_tokens)
+        tokenizer.enable_truncation(self.room)
         return tokenizer
 
     def _check_characters(self, got: int) -> None:
@@ -153,12 +182,13 @@ class TextEncoder:
             )
 
     def _check_tokens(self, got: int) -> None:
-        if got > self.base.max_tokens:
+        if got > self.room:
+            prompts = f", of which soft prompts take {self.taken}" if self.taken else ""
             raise TextTooLong(
                 f"the text has {got} tokens, special ones included; {self.base.name} reads at "
-                f"most {self.base.max_tokens}: send it in parts",
+                f"most {self.base.max_tokens}{prompts}: send it in parts",
                 got=got,
-                limit=self.base.max_tokens,
+                limit=self.room,
             )
 
 

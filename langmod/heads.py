@@ -5,7 +5,7 @@ a linear. What is another function is refused.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Head:
     tensors: Mapping[str, Tensor]
     labels: tuple[str, ...] = ()
     """Empty where the checkpoint does not name them."""
+    pooling: str = "first"
+    """Which vector a classifier reads, in the words of a manifest."""
 
     @property
     def classes(self) -> int:
@@ -51,6 +53,7 @@ class Found:
     state: State
     labels: tuple[str, ...] = ()
     faults: list[str] = field(default_factory=list)
+    pooling: str = "first"
 
 
 def read_head(folder: Path, base: Architecture) -> Head | None:
@@ -66,7 +69,7 @@ def read_head(folder: Path, base: Architecture) -> Head | None:
     faults = [*found.faults, *(_shape_faults(found, base.width) if not found.faults else [])]
     if faults:
         raise ModuleMismatch(folder.name, [f"head: {each}" for each in faults])
-    return Head(found.kind, _tensors(found, base.width), found.labels)
+    return Head(found.kind, _tensors(found, base.width), found.labels, found.pooling)
 
 
 def _of_peft(folder: Path) -> Found | None:
@@ -78,7 +81,10 @@ def _of_peft(folder: Path) -> Found | None:
     kind = {"SEQ_CLS": "classify", "TOKEN_CLS": "tag"}.get(str(task))
     if kind is None:
         return Found("", (), state, faults=[f"task_type is {task!r}; allowed: SEQ_CLS, TOKEN_CLS"])
-    return _static(kind, state)
+    found = _static(kind, state)
+    # Its classifiers read the vector that comes first, a prompt's own where there is one.
+    prompt = kind == "classify" and settings.get("peft_type") == "PROMPT_TUNING"
+    return replace(found, pooling="prompt") if prompt else found
 
 
 def _static(kind: str, state: State, labels: tuple[str, ...] = ()) -> Found:

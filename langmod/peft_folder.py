@@ -11,7 +11,8 @@ from langmod.checkpoint_files import read_files
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 PICKLE = "adapter_model.bin"
-PREFIX = "base_model.model."
+PREFIXES = ("base_model.model.", "base_model.")
+"""What names in a checkpoint begin with; the second in those of prompts."""
 HEADS = ("classifier", "score")
 """How PEFT calls the modules that hold a head, in ``modules_to_save``."""
 State = dict[str, Tensor]
@@ -35,7 +36,7 @@ def load_head(folder: Path) -> tuple[dict[str, Any], State]:
     """
     settings, state = read_files(folder, CONFIG, TENSORS, PICKLE)
     head = {key: each for key, each in state.items() if _of_head(key)}
-    return settings, {key.removeprefix(PREFIX): each for key, each in head.items()}
+    return settings, {_in_model(key): each for key, each in head.items()}
 
 
 def faults(settings: Mapping[str, Any]) -> list[str]:
@@ -46,4 +47,9 @@ def faults(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _of_head(key: str) -> bool:
-    return key.removeprefix(PREFIX).split(".")[0] in HEADS
+    return _in_model(key).split(".")[0] in HEADS
+
+
+def _in_model(key: str) -> str:
+    prefix = next((each for each in PREFIXES if key.startswith(each)), "")
+    return key.removeprefix(prefix)

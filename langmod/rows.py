@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from langmod.architectures import Architecture
 from langmod.branching import SlotSource
+from langmod.specs import PROMPT
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,11 @@ class Rows:
     """``[B, T]`` 1 at tokens, 0 at padding."""
     token_types: Tensor | None = None
     """``[B, T]``"""
+
+
+def prompt_length(tensors: Mapping[str, Tensor]) -> int:
+    """Most positions that the soft prompts of a row may take, of tensors or banks by name."""
+    return sum(each.shape[-2] for name, each in tensors.items() if name.endswith(PROMPT))
 
 
 class Around(Protocol):
@@ -50,35 +57,56 @@ class Surroundings:
     """All that is put around one base, in order: the first to enter is the last to leave."""
 
     def __init__(self, architecture: Architecture) -> None:
-        self.source: SlotSource | None = None
+        self._source: SlotSource | None = None
         self._architecture = architecture
         self._around: list[Around] = []
-        self._entered: list[tuple[Around, Rows]] = []
+        self._entered: list[tuple[Around, Rows, SlotSource]] = []
         reader = architecture.reader
         self._signature = inspect.signature(reader.forward)
-        reader.register_forward_pre_hook(self._enter, with_kwargs=True)
+        reader.register_forward_pre_hook(self._before, with_kwargs=True)
         if architecture.kind == "encoder":
-            reader.register_forward_hook(self._leave)
+            reader.register_forward_hook(self._after)
 
     def add(self, around: Around) -> None:
         """Puts one more around the base, inside those that are there."""
         self._around.append(around)
 
-    def _enter(
+    def use(self, source: SlotSource | None) -> None:
+        """Takes modules from a source from now on; None is the bare base."""
+        self._source, self._entered = source, []
+
+    def enter(self, rows: Rows) -> Rows:
+        """The rows that the base reads instead."""
+        self._entered = []
+        for each, source in self._active():
+            self._entered.append((each, rows, source))
+            rows = each.enter(rows, source)
+        return rows
+
+    def leave(self, hidden: Tensor) -> Tensor:
+        """Hidden states ``[B, T, D]`` of the rows that entered last."""
+        entered, self._entered = self._entered, []
+        for around, rows, source in reversed(entered):
+            hidden = around.leave(hidden, rows, source)
+        return hidden
+
+    def _active(self) -> list[tuple[Around, SlotSource]]:
+        source = self._source
+        if source is None:
+            return []
+        return [(each, source) for each in self._around if each.concerns(source)]
+
+    def _before(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[()], dict[str, Any]] | None:
-        source, self._entered = self.source, []
-        if source is None:
+        self._entered = []
+        if not self._active():
             return None
-        active = [each for each in self._around if each.concerns(source)]
         given = self._signature.bind(*args, **kwargs).arguments
         # A decoder's later steps bring what its encoder made of the rows.
-        if not active or given.get("encoder_outputs") is not None:
+        if given.get("encoder_outputs") is not None:
             return None
-        rows = self._rows(given)
-        for each in active:
-            self._entered.append((each, rows))
-            rows = each.enter(rows, source)
+        rows = self.enter(self._rows(given))
         named = {**given.pop("kwargs", {}), **given}
         for name in ("input_ids", "position_ids", "token_type_ids"):
             named.pop(name, None)
@@ -93,13 +121,10 @@ class Surroundings:
         )
         mask = given.get("attention_mask")
         if mask is None:
-            mask = words.new_ones(words.shape[:2]).long()
+            mask = torch.ones(words.shape[:2], dtype=torch.int64, device=words.device)
         return Rows(token_ids, words, mask, given.get("token_type_ids"))
 
-    def _leave(self, _: nn.Module, __: object, output: Any) -> Any:
-        source, entered, self._entered = self.source, self._entered, []
-        if source is None:
-            return output
-        for around, rows in reversed(entered):
-            output["last_hidden_state"] = around.leave(output["last_hidden_state"], rows, source)
+    def _after(self, _: nn.Module, __: object, output: Any) -> Any:
+        if self._entered:
+            output["last_hidden_state"] = self.leave(output["last_hidden_state"])
         return output

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from langmod.architectures import Architecture, Stack, Sublayer
 from langmod.branching import Change, Found, SlotSource, changed
-from langmod.rows import Around, Surroundings
+from langmod.rows import Around, Rows, Surroundings
 from langmod.specs import ROLES, BankSpec, Role
 
 
@@ -132,12 +132,24 @@ class SlottedBase(nn.Module):
     def using(self, source: SlotSource | None) -> Iterator[None]:
         """Runs the block with a source's modules; None is the bare base."""
         before = self._source
-        self._source = self._surroundings.source = source
+        self._use(source)
         try:
             yield
         finally:
-            self._source = self._surroundings.source = before
+            self._use(before)
             self._residuals.clear()
+
+    def enter(self, rows: Rows) -> Rows:
+        """What the base reads in place of rows, through the modules in use.
+
+        The forward of an encoder or translator does this by itself; who calls a part of it, as
+        ``generate`` does, gives it rows that entered.
+        """
+        return self._surroundings.enter(rows)
+
+    def leave(self, hidden: Tensor) -> Tensor:
+        """The tokens' hidden states ``[B, T, D]`` from those of the rows that entered last."""
+        return self._surroundings.leave(hidden)
 
     def on_inputs(self, stack: str, path: str, change: Change) -> None:
         """Changes what a linear of every layer takes ``[B, T, D_in]``; no context."""
@@ -173,6 +185,10 @@ class SlottedBase(nn.Module):
     def around_rows(self, around: Around) -> None:
         """Changes whole rows before the base reads them, and what it made of them."""
         self._surroundings.add(around)
+
+    def _use(self, source: SlotSource | None) -> None:
+        self._source = source
+        self._surroundings.use(source)
 
     def _hook_layer(self, stack: Stack, index: int, layer: nn.Module) -> None:
         for path in stack.linears:

@@ -18,10 +18,16 @@ Role = Literal["language", "task"]
 ROLES: tuple[Role, ...] = ("language", "task")
 Kind = Literal["encoder", "translator"]
 Precision = Literal["fp32", "int8"]
+Pooling = Literal["first", "mean", "prompt"]
 Axis = int | str
 FORMAT_VERSION: Literal[1] = 1
+PROMPT = "soft_prompt.vectors"
+"""The tensor ``[P, D]`` of a module that is put in front of a row's word vectors, outside graphs; a
+vector of zeros is no position."""
 FP32_TOLERANCE = 1e-4
 """Largest difference between torch and an fp32 graph that an export may show."""
+SHORTEST_TEXT = 3
+"""Tokens of a text of one token, special ones included."""
 ROW_TOLERANCE = 1e-5
 """Largest difference between a row's answer alone and in a mixed batch."""
 
@@ -178,8 +184,9 @@ class ModuleManifest(Frozen):
     kind: str | None = None
     """Which file of langmod/tasks encodes and decodes it: ``classify``, ``tag``."""
     labels: tuple[str, ...] = ()
-    pooling: Literal["first", "mean"] = "first"
-    """How a classification head reads a row: its first token, or the mean of its tokens."""
+    pooling: Pooling = "first"
+    """How a classification head reads a row: its first token, the mean of its tokens, or the first
+    vector of the module's own soft prompt."""
     priority: int = 0
     """Of several modules that fit a request without a name the highest serves it; ties by name."""
     base: str
@@ -225,6 +232,7 @@ class ModuleManifest(Frozen):
             )
         if self.tokenizer_digest != base.tokenizer_digest:
             found.append(f"made for another tokenizer ({self.tokenizer_digest[:12]})")
+        found += self._prompt_faults(base)
         slots = {bank.tensor: bank for bank in banks if bank.role == self.role}
         for tensor in self.tensors:
             bank = slots.get(tensor.name)
@@ -234,6 +242,18 @@ class ModuleManifest(Frozen):
                 found.append(
                     f"{tensor.name} has shape {list(tensor.shape)}, allowed {list(bank.row_shape)}"
                 )
+        return found
+
+    def _prompt_faults(self, base: BaseSpec) -> list[str]:
+        found = []
+        prompt = next((int(each.shape[0]) for each in self.tensors if each.name == PROMPT), 0)
+        if self.pooling == "prompt" and not prompt:
+            found.append(f"pooling is 'prompt', and there is no {PROMPT}")
+        if prompt > base.max_tokens - SHORTEST_TEXT:
+            found.append(
+                f"{PROMPT} has {prompt} vectors, which leave no room for text: {base.name} reads "
+                f"{base.max_tokens} tokens"
+            )
         return found
 
 

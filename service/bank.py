@@ -8,14 +8,22 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
-from langmod.specs import ROLES, BankSpec, Role
+from langmod.specs import PROMPT, ROLES, BankSpec, Role
 from langmod.store import Module
 from service.slots import RoleSlots, Room
 from service.tables import Table
+
+NO_PROMPT = np.zeros((0, 0), np.float32)
+
+
+def prompt_of(module: Module) -> np.ndarray:
+    """A module's soft prompt without vectors of zeros, ``[P, D]`` float32; empty if it has none."""
+    vectors = module.tensors.get(PROMPT, NO_PROMPT)
+    return vectors[vectors.any(axis=1)].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,12 @@ class Stack:
     def module(self, role: Role) -> Module | None:
         """Its module of a role."""
         return self.language if role == "language" else self.task
+
+    @cached_property
+    def prompt(self) -> np.ndarray:
+        """What goes in front of its rows' words, language before task: ``[P, D]`` float32."""
+        prompts = [prompt_of(each) for each in (self.language, self.task) if each is not None]
+        return np.concatenate([each for each in prompts if len(each)] or [NO_PROMPT])
 
     @property
     def keys(self) -> list[str]:

@@ -1,21 +1,19 @@
 """Source sentences to finished hypotheses: the encoder once, then decoder steps to the end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnxruntime as ort
 
 from langmod.encoding import IntArray
 from langmod.specs import BaseSpec
-from service.bank import Pinned
-from service.lanes import padded
+from service.bank import NO_PROMPT, Pinned
+from service.rows import Value, batch_shape, mask_of, words_of
 from service.searches import Hypothesis, Search, SearchPlan, search_for
 from service.session import Array, Graph, GraphSet
 from service.tables import Table
 
-Value: TypeAlias = Array | ort.OrtValue
 STILL_CARRIED = 0.75
 """Sentences are taken out of a group when no more than this share of it still runs."""
 HYPOTHESES = 256
@@ -29,6 +27,8 @@ class Sentence:
     token_ids: IntArray
     """``[T]``"""
     plan: SearchPlan
+    prompt: Array = field(default_factory=lambda: NO_PROMPT)
+    """The vectors in front of its tokens, ``[P, D]``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +77,9 @@ class Decoder:
         return [search.best() for search in searches]
 
     def _read(self, sentences: Sequence[Sentence], pinned: Pinned) -> Sources:
-        longest = max(len(sentence.token_ids) for sentence in sentences)
-        shape = (len(sentences), min(padded(longest), self._base.max_tokens))  # [B, T]
-        token_ids = np.full(shape, self._base.pad_id, np.int64)
-        mask = np.zeros(shape, np.int64)
-        for row, sentence in enumerate(sentences):
-            token_ids[row, : len(sentence.token_ids)] = sentence.token_ids
-            mask[row, : len(sentence.token_ids)] = 1
-        words = self._graphs["embed"].run({"token_ids": token_ids}, pinned.tables, ("words",))
-        feeds = {**words, "mask": mask, "slots": pinned.slots}
+        shape = batch_shape(sentences, self._base)
+        mask, words = mask_of(sentences, shape), words_of(sentences, shape, self._graphs)
+        feeds = {"words": words, "mask": mask, "slots": pinned.slots}
         encoder = self._graphs["encoder"]
         names = [tensor.name for tensor in encoder.spec.outputs]
         return Sources(encoder.run(feeds, pinned.tables, names), mask, pinned.slots)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from langmod.encoding import Encoded
+from langmod.encoding import Encoded, IntArray
 from langmod.errors import LangmodError
 from langmod.tasks import TASKS, Example, HeadTask, Text
 from langmod.tasks.fill_mask import candidates_needed, mask_positions
-from service.bank import Pinned, Stack
+from service.bank import Pinned, Stack, prompt_of
 from service.engine import Engine, Json, Outcome, Prepared, Spoken
-from service.lanes import padded
+from service.rows import Shape, batch_shape, length_of, mask_of, tokens_of, words_of
 from service.schemas import ClassifyRequest, TextsRequest
 from service.session import Array
 from service.stacks import Wanted
@@ -32,13 +32,33 @@ class EncoderRow:
 
     @property
     def length(self) -> int:
-        """Its tokens."""
-        return len(self.example.encoded)
+        """Positions that it takes: its modules' soft prompts and its tokens."""
+        return length_of(self)
 
     @property
     def encoded(self) -> Encoded:
         """Its tokens."""
         return self.example.encoded
+
+    @property
+    def token_ids(self) -> IntArray:
+        """``[T]`` without padding."""
+        return self.example.encoded.token_ids
+
+    @property
+    def prompt(self) -> Array:
+        """The vectors in front of its tokens, ``[P, D]``."""
+        return self.stack.prompt
+
+    @property
+    def pooled(self) -> slice:
+        """The positions whose mean its classification head reads, as its module was trained."""
+        tokens, task = tokens_of(self), self.stack.task
+        pooling = "first" if task is None else task.manifest.pooling
+        if pooling == "mean":
+            return tokens
+        before = 0 if pooling == "first" or task is None else len(prompt_of(task))
+        return slice(tokens.start - before, tokens.start - before + 1)
 
 
 class EncoderEngine(Engine[EncoderRow]):
@@ -73,7 +93,8 @@ class EncoderEngine(Engine[EncoderRow]):
             own = spoken[place]
             modules_of_row = stack(own.tag)
             labels = modules_of_row.task.manifest.labels if modules_of_row.task else ()
-            encoded = TASKS[kind].encode(self.encoder, text)
+            encoder = self.encoder.beside(len(modules_of_row.prompt))
+            encoded = TASKS[kind].encode(encoder, text)
             example = Example(text, encoded, self.encoder, labels, top_k)
             row = EncoderRow(kind, own.tag, modules_of_row, example)
             return Prepared(row, lambda output: _answer(row, own, output))
@@ -82,9 +103,10 @@ class EncoderEngine(Engine[EncoderRow]):
 
     def execute(self, rows: list[EncoderRow], pinned: Pinned) -> Sequence[Any]:
         """Hidden states for all rows, then each kind's head for its own rows."""
-        feeds = self._inputs(rows) | {"slots": pinned.slots}
-        words = self.graphs["embed"].run(feeds, keep=("words",))
-        hidden = self.graphs["body"].run(feeds | words, pinned.tables)["hidden"]  # [B, T, D]
+        shape = batch_shape(rows, self.base)
+        feeds = {**self._inputs(rows, shape), "words": words_of(rows, shape, self.graphs),
+                 "slots": pinned.slots}  # fmt: skip
+        hidden = self.graphs["body"].run(feeds, pinned.tables)["hidden"]  # [B, T, D]
         outputs: list[Any] = [None] * len(rows)
         for kind in {row.kind for row in rows}:
             places = [place for place, row in enumerate(rows) if row.kind == kind]
@@ -93,20 +115,12 @@ class EncoderEngine(Engine[EncoderRow]):
                 outputs[place] = output
         return outputs
 
-    def _inputs(self, rows: Sequence[EncoderRow]) -> dict[str, Array]:
-        longest = max(row.length for row in rows)
-        shape = (len(rows), min(padded(longest), self.base.max_tokens))  # [B, T]
-        feeds = {
-            "token_ids": np.full(shape, self.base.pad_id, np.int64),
-            "token_types": np.zeros(shape, np.int64),
-            "mask": np.zeros(shape, np.int64),
-            "positions": np.broadcast_to(np.arange(shape[1]) + self.base.first_position, shape),
-        }
+    def _inputs(self, rows: Sequence[EncoderRow], shape: Shape) -> dict[str, Array]:
+        types = np.zeros(shape, np.int64)
         for at, row in enumerate(rows):
-            feeds["token_ids"][at, : row.length] = row.encoded.token_ids
-            feeds["token_types"][at, : row.length] = row.encoded.type_ids
-            feeds["mask"][at, : row.length] = 1
-        return feeds
+            types[at, tokens_of(row)] = row.encoded.type_ids
+        positions = np.broadcast_to(np.arange(shape[1]) + self.base.first_position, shape)
+        return {"mask": mask_of(rows, shape), "positions": positions, "token_types": types}
 
     def _head(self, kind: str, part: "Part", pinned: Pinned) -> list[Mapping[str, Array]]:
         if kind == "embed":
@@ -122,7 +136,7 @@ class EncoderEngine(Engine[EncoderRow]):
         ]
 
     def _fill_masks(self, part: "Part", pinned: Pinned) -> list[Mapping[str, Array]]:
-        columns = [mask_positions(row.encoded, self.encoder) for row in part.rows]
+        columns = [mask_positions(row.encoded, self.encoder) + len(row.prompt) for row in part.rows]
         counts = [len(each) for each in columns]
         k = max(candidates_needed(self.encoder, row.example.top_k) for row in part.rows)
         rows = np.repeat(np.arange(len(counts)), counts)  # [N]
@@ -151,16 +165,15 @@ class Part:
 
     @property
     def pool(self) -> Array:
-        """``[B, T]``: the first token, or the mean of a row's tokens, as its module was trained."""
+        """``[B, T]``: weights of the positions that each row's head reads."""
         pool = np.zeros(self.hidden.shape[:2], np.float32)
         for at, row in enumerate(self.rows):
-            first = row.stack.task is None or row.stack.task.manifest.pooling == "first"
-            pool[at, : 1 if first else row.length] = 1 if first else 1 / row.length
+            pool[at, row.pooled] = 1 / (row.pooled.stop - row.pooled.start)
         return pool
 
     def trimmed(self, values: Array) -> list[Array]:
-        """``[B, T, …]`` row by row without the padding."""
-        return [value[: row.length] for row, value in zip(self.rows, values, strict=True)]
+        """``[B, T, …]`` row by row, the tokens alone."""
+        return [value[tokens_of(row)] for row, value in zip(self.rows, values, strict=True)]
 
 
 def _answer(row: EncoderRow, spoken: Spoken, output: Mapping[str, Array]) -> Json:

@@ -20,7 +20,9 @@ from service.back_translation import PairFilter
 from service.bank import Pinned, Stack
 from service.decoding import Decoder, Sentence
 from service.engine import Engine, Json, Outcome, Prepared, Spoken
+from service.rows import length_of
 from service.searches import Hypothesis, Sampling, SearchPlan
+from service.session import Array
 from service.settings import Settings
 from service.stacks import Wanted
 from service.translator_schemas import BackTranslateRequest, TranslateRequest
@@ -64,8 +66,8 @@ class TranslatorRow:
 
     @property
     def length(self) -> int:
-        """Its source tokens."""
-        return len(self.sentence.token_ids)
+        """Positions that it takes: its module's soft prompt and its source tokens."""
+        return length_of(self.sentence)
 
 
 class TranslatorEngine(Engine[TranslatorRow]):
@@ -126,7 +128,8 @@ class TranslatorEngine(Engine[TranslatorRow]):
 
         def prepare(place: int, text: Text) -> Prepared[TranslatorRow]:
             leg = legs[place]
-            row = TranslatorRow(leg, stack(leg.direction), self._sentence(str(text), leg))
+            own = stack(leg.direction)
+            row = TranslatorRow(leg, own, self._sentence(str(text), leg, own.prompt))
             return Prepared(row, lambda hypotheses: self._answer(row, hypotheses))
 
         return await self.answer(endpoint, texts, prepare)
@@ -204,8 +207,8 @@ class TranslatorEngine(Engine[TranslatorRow]):
                 asked = ", ".join("→".join(each) for each in sorted(directions))
                 raise BadRequest(f"modules: {name!r} serves {'→'.join(direction)}, not {asked}")
 
-    def _sentence(self, text: str, leg: Leg) -> Sentence:
-        encoded = self.encoder.encode_sentence(text, leg.source.tag)
+    def _sentence(self, text: str, leg: Leg, prompt: Array) -> Sentence:
+        encoded = self.encoder.beside(len(prompt)).encode_sentence(text, leg.source.tag)
         usual = min(self.base.max_tokens, LONGER * len(encoded) + MORE)
         plan = SearchPlan(
             start_id=self._start_id,
@@ -216,7 +219,7 @@ class TranslatorEngine(Engine[TranslatorRow]):
             n_best=leg.n_best,
             sampling=leg.sampling,
         )
-        return Sentence(encoded.token_ids, plan)
+        return Sentence(encoded.token_ids, plan, prompt)
 
     def _answer(self, row: TranslatorRow, hypotheses: Sequence[Hypothesis]) -> Json:
         if not all(np.isfinite(each.score) for each in hypotheses):
@@ -233,7 +236,7 @@ class TranslatorEngine(Engine[TranslatorRow]):
         return {
             "source": row.leg.source.tag,
             "source_probability": row.leg.source.probability,
-            "source_tokens": row.length,
+            "source_tokens": len(row.sentence.token_ids),
             "target": row.leg.target,
             "translation": translations[0]["text"],
             "translations": translations,

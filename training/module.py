@@ -21,6 +21,7 @@ from langmod.config import Frozen, RunConfig, describe, write_atomic
 from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.methods import METHODS
+from langmod.rows import prompt_length
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import BaseSpec, Role
 from training.corpus import corpus_digest
@@ -155,6 +156,7 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     )
     if config.task is not None:
         return train_task(config, slotted, spec, tensors)
+    check_room(config, spec, prompt_length(tensors))
     model = LanguageModel(slotted, tensors, learns=config.train == "base")
     model.freeze_layers(method.frozen_layers(settings, slotted.architecture) if tensors else {})
     trainer = language_trainer(config, model, folder)
@@ -167,6 +169,20 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     scored = Scored(slotted.eval(), spec, folder)
     write_scores(config.out, score_language_run(config, scored, model.tensors(), splits))
     return run
+
+
+def check_room(config: ModuleConfig, spec: BaseSpec, prompt: int) -> None:
+    """Refuses blocks that a base cannot read behind a prompt of so many vectors.
+
+    Raises:
+        ConfigError: ``block_tokens`` is too high.
+    """
+    if prompt and config.block_tokens > spec.max_tokens - prompt:
+        raise ConfigError(
+            f"{config.name}: block_tokens is {config.block_tokens}, at most "
+            f"{spec.max_tokens - prompt} behind a prompt of {prompt}: {spec.name} reads "
+            f"{spec.max_tokens} tokens"
+        )
 
 
 def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -> SparseTrainer:

@@ -16,6 +16,7 @@ from langmod.bases import load_spec, resolve_base
 from langmod.config import Frozen, write_atomic
 from langmod.encoding import TextEncoder
 from langmod.languages import canonical
+from langmod.rows import prompt_length
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import BaseSpec, Metric
 from training.corpus import read_pairs, read_text
@@ -72,18 +73,19 @@ class Scored:
         device = self.slotted.model.device
         named = {f"language.{name}": each.to(device) for name, each in tensors.items()}
         self.slotted.eval()
+        encoder = self.encoder.beside(prompt_length(named))
         with torch.no_grad(), self.slotted.using(FixedSource(named)):
             if len(place) == 1:
-                return self._language(place[0], sample)
-            return self._direction((place[0], place[1]), sample)
+                return self._language(place[0], sample, encoder)
+            return self._direction((place[0], place[1]), sample, encoder)
 
-    def _language(self, tag: str, sample: Sample) -> list[Metric]:
+    def _language(self, tag: str, sample: Sample, encoder: TextEncoder) -> list[Metric]:
         """Pseudo-perplexity and bits per byte of the language's text."""
         texts = sample.draw(read_text(sample.corpus, tag, sample.split))
         found = pseudo_likelihood(
             lambda ids, mask: self.slotted.model(input_ids=ids, attention_mask=mask).logits,
             self.sparse,
-            [self._read(text) for text in texts],
+            [_read(text, encoder) for text in texts],
             self.special,
             self.slotted.model.device,
         )
@@ -101,13 +103,9 @@ class Scored:
             for name, value in values.items()
         ]
 
-    def _read(self, text: str) -> tuple[str, list[int]]:
-        """As much of a text as the base reads, and its tokens."""
-        encoded = self.encoder.encode(text, truncate=True)
-        own = ~encoded.special
-        return text[: encoded.offsets[own][:, 1].max(initial=0)], encoded.token_ids[own].tolist()
-
-    def _direction(self, direction: tuple[str, str], sample: Sample) -> list[Metric]:
+    def _direction(
+        self, direction: tuple[str, str], sample: Sample, encoder: TextEncoder
+    ) -> list[Metric]:
         """chrF++ and BLEU of greedy translations, by origin of the sentences."""
         pairs = read_pairs(sample.corpus, *direction, sample.split)
         origins = read_origins(sample.corpus, direction, sample.split)
@@ -115,7 +113,7 @@ class Scored:
         for origin in sorted(set(origins)):
             own = [pair for pair, each in zip(pairs, origins, strict=True) if each == origin]
             sources, references = zip(*sample.draw(own), strict=True)
-            answers = translate(self.slotted, self.encoder, sources, direction)
+            answers = translate(self.slotted, encoder, sources, direction)
             scores = corpus_scores(answers, references, direction[1])
             metrics += [
                 Metric(
@@ -158,6 +156,13 @@ class Scored:
                 for name, value in settings.task().score(answers, truths).items()
             ]
         return metrics
+
+
+def _read(text: str, encoder: TextEncoder) -> tuple[str, list[int]]:
+    """As much of a text as the base reads, and its tokens."""
+    encoded = encoder.encode(text, truncate=True)
+    own = ~encoded.special
+    return text[: encoded.offsets[own][:, 1].max(initial=0)], encoded.token_ids[own].tolist()
 
 
 def texts_digest(texts: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from langmod.bases import resolve_base
 from langmod.config import Frozen, RunConfig, write_atomic
-from langmod.errors import ModuleMismatch
+from langmod.errors import ConfigError, ModuleMismatch
 from langmod.languages import canonical
 from langmod.slotted import banks_of
 from langmod.specs import BaseSpec, Metric, ModuleManifest
@@ -202,8 +202,17 @@ def environment() -> dict[str, JsonValue]:
 
 
 def _served(settings: TaskSettings, manifest: ModuleManifest) -> TaskSettings:
-    """The settings with only the languages that a module answers this task in."""
+    """The settings with only the languages that a module answers this task in.
+
+    Raises:
+        ConfigError: its head reads a soft prompt, which no training of ours does.
+    """
     answers = manifest.task == settings.name and manifest.kind == settings.kind
+    if answers and manifest.pooling == "prompt":
+        raise ConfigError(
+            f"{manifest.name} reads the first vector of its prompt, which is not scored here: "
+            f"leave {settings.name} out"
+        )
     return settings.model_copy(
         update={
             "pooling": manifest.pooling,

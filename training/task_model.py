@@ -8,6 +8,7 @@ from torch.nn import functional
 from transformers import Trainer
 
 from langmod.architectures import EncoderArchitecture
+from langmod.rows import prompt_length
 from langmod.slotted import (
     BankSource,
     FixedSource,
@@ -50,6 +51,11 @@ class TaskModel(OverBase):
         self.task = task
         banks = banks_of(slotted.architecture)
         self.language_banks = stack_banks(banks, [("language", each) for each in languages])
+
+    @property
+    def prompt(self) -> int:
+        """Most positions of a row that soft prompts take."""
+        return prompt_length(self.tensors()) + prompt_length(self.language_banks)
 
     def forward(
         self,

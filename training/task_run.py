@@ -71,10 +71,10 @@ def train_task(
         chosen = method.Config.model_validate(config.method_config)
         model.freeze_layers(method.frozen_layers(chosen, slotted.architecture))
     slots = {tag: place for place, tag in enumerate(tags, 1)}
-    encoder = TextEncoder(resolve_base(config.base) / "tokenizer.json", spec)
+    whole = TextEncoder(resolve_base(config.base) / "tokenizer.json", spec)
     optimisation = config.optimisation
     total = optimisation.steps * optimisation.batch_size * optimisation.gradient_accumulation
-    encoded = encode_examples(settings, encoder, examples, labels)
+    encoded = encode_examples(settings, whole.beside(model.prompt), examples, labels)
     trainer = TaskTrainer(
         model=model,
         args=arguments(config.out / "checkpoints", optimisation, saves=not learns),
@@ -136,7 +136,7 @@ def predict(
     """What the service would answer for each example: a label, or spans."""
     labels, slots = labels_and_slots
     task = settings.task()
-    encoded = encode_examples(settings, encoder, examples, labels)
+    encoded = encode_examples(settings, encoder.beside(model.prompt), examples, labels)
     collate = TaskCollator(encoder.base, settings.pooling, slots)
     loader: Iterable[Mapping[str, Tensor]] = DataLoader(
         OneByOne(encoded), batch_size=32, collate_fn=collate

@@ -7,6 +7,7 @@ import sacrebleu
 import torch
 
 from langmod.encoding import TextEncoder
+from langmod.rows import Rows
 from langmod.slotted import SlottedBase
 
 BATCH = 25
@@ -34,9 +35,12 @@ def translate(
         batch = torch.nn.utils.rnn.pad_sequence(
             [rows[place] for place in places], True, spec.pad_id
         ).to(device)  # [B, T]
+        rows_read = slotted.enter(
+            Rows(batch, slotted.architecture.words(batch), (batch != spec.pad_id).long())
+        )
         output = slotted.model.generate(
-            input_ids=batch,
-            attention_mask=(batch != spec.pad_id).long(),
+            inputs_embeds=rows_read.words,
+            attention_mask=rows_read.mask,
             forced_bos_token_id=spec.language_tokens[target],
             num_beams=1,
             do_sample=False,

@@ -70,7 +70,7 @@ class Method(ABC):
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
     ) -> dict[str, Tensor]:
-        """A new module's tensors before training, under which the base is unchanged."""
+        """A new module's tensors before training; the base is unchanged if ``starts_at_base``."""
 
     @abstractmethod
     def write(

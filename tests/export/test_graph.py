@@ -109,6 +109,7 @@ def test_training_and_serving_share_the_arithmetic(tiny_encoder):
     """The exported body with one module equals the torch model that training ran."""
     from langmod.architectures import load_base
     from langmod.methods import METHODS
+    from langmod.rows import Rows
     from langmod.slotted import FixedSource, SlottedBase
     from tests.langmod.models import module_for
 
@@ -123,11 +124,13 @@ def test_training_and_serving_share_the_arithmetic(tiny_encoder):
         tensors = module_for(base, method, method.Config(), 4)
         named = {f"language.{key}": value for key, value in tensors.items()}
         with torch.no_grad(), slotted.using(FixedSource(named)):
-            expected = base.backbone(input_ids=ids).last_hidden_state.numpy()
+            expected = base.backbone(input_ids=ids).last_hidden_state
+            rows = slotted.enter(Rows(ids, base.words(ids), torch.ones_like(ids)))
+        tokens = rows.words.shape[1]
         feed = {
-            "words": base.words(ids).detach().numpy(),
-            "mask": np.ones((2, 9), np.int64),
-            "positions": np.tile(np.arange(9) + spec.base.first_position, (2, 1)),
+            "words": rows.words.numpy(),
+            "mask": rows.mask.numpy(),
+            "positions": np.tile(np.arange(tokens) + spec.base.first_position, (2, 1)),
             "slots": np.array([[1, 0], [1, 0]]),
         }
         for bank in spec.banks:
@@ -141,5 +144,8 @@ def test_training_and_serving_share_the_arithmetic(tiny_encoder):
                 else:
                     stacked = torch.stack([torch.zeros_like(value), value], bank.slot_axis)
                     feed[bank.name] = stacked.numpy()
-        found = session.run(None, feed)[0]
-        assert np.abs(found - expected).max() <= FP32_TOLERANCE, name
+        found = torch.from_numpy(session.run(None, feed)[0])
+        with slotted.using(FixedSource(named)):
+            slotted.enter(Rows(ids, base.words(ids), torch.ones_like(ids)))
+            found = slotted.leave(found)
+        assert (found - expected).abs().max() <= FP32_TOLERANCE, name

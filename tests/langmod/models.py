@@ -75,6 +75,15 @@ def m2m100(seed: int = 0) -> TranslatorArchitecture:
 BASES: dict[str, type[Architecture] | object] = {"xlmr": xlmr, "bert": bert, "m2m100": m2m100}
 
 
+def strong(make):
+    """A tiny base that attends to some positions more than to others."""
+    base = make()
+    for parameter in base.model.parameters():
+        if parameter.dim() == 2:
+            parameter.data.mul_(6)
+    return base
+
+
 def inputs_of(base: Architecture, seed: int = 1, rows: int = 4, tokens: int = 9):
     """Random rows of different lengths as keyword arguments of the Hugging Face forward."""
     generator = torch.Generator().manual_seed(seed)

@@ -29,6 +29,25 @@ def peft_model(base, folder):
     return PeftModel.from_pretrained(base.model, folder).eval()
 
 
+class Prompted(torch.nn.Module):
+    """PEFT's model with a prompt, which answers at the places of tokens alone."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, **inputs):
+        """Of an encoder the last ``[B, T, V]``; decoders have no prompt."""
+        found = self.model(input_ids=input_ids, **inputs)
+        if "decoder_input_ids" not in inputs:
+            found.logits = found.logits[:, -input_ids.shape[1] :]
+        return found
+
+
+def prompted_model(base, folder):
+    return Prompted(peft_model(base, folder))
+
+
 def adapters_model(base, folder):
     import adapters
 
@@ -72,6 +91,7 @@ def as_mbart(model):
 
 PEFT = Reference("PEFT", peft_model)
 LORA = Reference("PEFT", peft_model, {"r": 8, "lora_alpha": 32})
+PROMPT = Reference("PEFT", prompted_model, {"num_virtual_tokens": 6})
 PLAIN = Reference("a state dict", state_dict_model)
 HUB = {"reduction_factor": 4}
 ADAPTERS = {"encoder": Reference("adapters", adapters_model, HUB),
@@ -84,5 +104,6 @@ REFERENCES: dict[str, dict[str, Reference]] = {
     "ia3": {"encoder": PEFT, "translator": PEFT},
     "lora": {"encoder": LORA, "translator": LORA},
     "parallel_bottleneck": ADAPTERS,
+    "soft_prompt": {"encoder": PROMPT, "translator": PROMPT},
 }
 """Method → kind of base → its reference; a method without one fails the tests."""

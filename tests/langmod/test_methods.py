@@ -24,7 +24,9 @@ def named(role, tensors):
     return {f"{role}.{name}": tensor for name, tensor in tensors.items()}
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("name", "kind"), [case for case in CASES if METHODS[case[0]].starts_at_base]
+)
 def test_a_fresh_module_leaves_the_base_unchanged(name, kind):
     base = BASES[kind]()
     inputs = inputs_of(base)
@@ -51,11 +53,16 @@ def test_mixed_rows_answer_as_they_do_alone(name, kind):
     }
     both = logits(slotted, FixedSource(named("language", a) | named("task", b)), inputs)
     for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert (alone[one] - alone[other]).abs().max() > 1e-2, "modules must change answers"
+        difference = (alone[one] - alone[other]).abs().max()
+        assert difference > 20 * ROW_TOLERANCE, "modules must change answers"
     banks = stack_banks(banks_of(base), [("language", a), ("language", b), ("task", b)])
     slots = torch.tensor([[1, 0], [0, 0], [2, 0], [1, 1]])
     mixed = logits(slotted, BankSource(banks, slots), inputs)
     expected = torch.stack([alone[1][0], alone[0][1], alone[2][2], both[3]])
+    if base.kind == "encoder":
+        # What stands at padding means nothing, and a prompt moves padding.
+        tokens = inputs["attention_mask"].bool()
+        mixed, expected = mixed[tokens], expected[tokens]
     torch.testing.assert_close(mixed, expected, rtol=0, atol=ROW_TOLERANCE)
 
 

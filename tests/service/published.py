@@ -28,7 +28,7 @@ def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0, scale=0.6
         and (invertible or INVERTIBLE not in bank.tensor)
     ]
     assert banks, (role, method)
-    sizes = {"R": rank, "C": classes}
+    sizes = {"R": rank, "P": rank, "C": classes}
     return {
         bank.tensor: generator.normal(
             0, scale, [sizes[axis[0]] if isinstance(axis, str) else axis for axis in bank.row_shape]

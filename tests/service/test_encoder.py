@@ -15,6 +15,7 @@ from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
 from service.encoder import EncoderEngine, Part
 from service.lanes import padded
+from service.rows import batch_shape
 from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest, TagRequest
 from service.settings import Settings
 from tests.service.published import INVERTIBLE, TOPICS, publish
@@ -228,7 +229,7 @@ async def test_padding_never_goes_beyond_the_positions_of_the_base(engine):
     whole = engine.encoder.encode(text, truncate=True)
     rows = [plan(0, text[: whole.offsets[end, 1]]).row for end in (2, 55)]
     assert 48 < max(row.length for row in rows) <= 58
-    assert engine._inputs(rows)["token_ids"].shape == (2, min(58, padded(rows[1].length)))
+    assert batch_shape(rows, engine.base) == (2, min(58, padded(rows[1].length)))
 
 
 @pytest.mark.parametrize("engine", ["fp32"], indirect=True)

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from export.module import export_module
+from langmod.architectures import load_base
 from langmod.errors import ConfigError, DataError, ModuleMismatch
-from langmod.specs import FP32_TOLERANCE, ModuleManifest
+from langmod.methods import METHODS
+from langmod.specs import FP32_TOLERANCE, PROMPT, ModuleManifest
 from langmod.store import ModuleStore
 from langmod.tasks.classify import Classify
 from tests.bases import make_base
@@ -169,6 +171,40 @@ def test_a_module_of_another_base_is_refused(trained, base, small_corpus, tmp_pa
         score_published(config)
 
 
+def test_prompts_stack_on_modules_of_any_method(base, topics, small_corpus, tmp_path):
+    """Task prompt on language prompt and on adapter, task adapter on language prompt."""
+    prompt = {"num_virtual_tokens": 6, "prompt_tuning_init": "TEXT",
+              "prompt_tuning_init_text": "Монгол:"}  # fmt: skip
+    short = {"block_tokens": 40, "optimisation": QUICK | {"learning_rate": 0.1}}
+    words = {"method": "soft_prompt", "method_config": prompt, **short}
+    for tag, how in (("mn", words), ("en", short)):
+        train_module(module_config(tmp_path, base, tag, language=tag, corpus=small_corpus, **how))
+    for method in ("soft_prompt", "bottleneck"):
+        about = {"role": "task", "task": topics, "language_modules": f"{tmp_path}/{{language}}"}
+        run = train_module(module_config(tmp_path, base, method, method=method, **about))
+        assert {m.language for m in read_scores(tmp_path / method)} == {"mn", "en"}
+        assert run.kind == "classify"
+    started = METHODS["soft_prompt"].fresh(
+        METHODS["soft_prompt"].Config(**prompt), load_base(base), torch.Generator()
+    )
+    _, learned = METHODS["soft_prompt"].read(tmp_path / "mn" / "mn", load_base(base))
+    assert (learned[PROMPT] - started[PROMPT]).abs().min() > 0, "every number learns"
+    assert load_run(tmp_path / "mn").trained_parameters == learned[PROMPT].numel()
+    steps = losses(tmp_path / "mn" / "checkpoints")
+    assert steps[-1] < steps[0]
+    for name in ("mn", "soft_prompt"):
+        export_module(tmp_path / name, base, store=str(tmp_path / "store"))
+    assert set(ModuleStore(tmp_path / "store").load("mn").tensors) == {PROMPT}
+
+
+def test_blocks_leave_room_for_a_prompt(base, small_corpus, tmp_path):
+    config = module_config(
+        tmp_path, base, "mn", method="soft_prompt", language="mn", corpus=small_corpus
+    )
+    with pytest.raises(ConfigError, match=r"block_tokens is 48, at most 44 behind a prompt of 20"):
+        train_module(config)
+
+
 def test_baselines_are_never_published(base, topics, tmp_path):
     for train, label in (("head", "head"), ("base", "base")):
         config = module_config(tmp_path, base, label, role="task", task=topics, train=train)
@@ -215,12 +251,14 @@ def test_bf16_is_left_where_it_is_emulated(tmp_path, monkeypatch):
         assert arguments(tmp_path, settings).bf16 is has_it
 
 
-def test_one_direction_of_a_translator(small_corpus, tmp_path):
+@pytest.mark.parametrize("method", ["lora", "soft_prompt"])
+def test_one_direction_of_a_translator(method, small_corpus, tmp_path):
     base = tmp_path / "translator"
     make_base(base, "translator")
     config = module_config(
-        tmp_path, base, "mn-en", source="khk", target="eng", corpus=small_corpus, method="lora"
-    )
+        tmp_path, base, "mn-en", source="khk", target="eng", corpus=small_corpus, method=method,
+        block_tokens=40,
+    )  # fmt: skip
     run = train_module(config)
     assert (run.source, run.target) == ("mn", "en")
     done = export_module(tmp_path / "mn-en", base)
