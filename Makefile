@@ -11,7 +11,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 
 .DELETE_ON_ERROR:
-.PHONY: setup serve test check format demo bench bases modules scores readme lock
+.PHONY: setup serve test check format demo bench bases modules scores readme methods lock
 
 setup: $(DEV)
 
@@ -89,6 +89,10 @@ scores: $(DEV)
 # The README's answers as the shipped models give them now.
 readme: $(DEV)
 	$(BIN)/python -m tests.readme_examples
+
+# Every method against its library, by role and base; writes docs/methods.md.
+methods: $(DEV)
+	$(BIN)/python -m tests.methods_table
 
 lock: $(DEV)
 	head -2 $(LOCK) > $(LOCK).new

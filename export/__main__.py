@@ -39,34 +39,45 @@ def graph(base: Base, precision: Precision = "int8") -> None:
 @app.command()
 def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign checkpoint does not tell)
     base: Base,
-    source: Annotated[list[Path], typer.Option("--from", help="A run, PEFT or AdapterHub folder.")],
-    name: str | None = None,
-    role: Role = "language",
+    source: Annotated[
+        list[str], typer.Option("--from", help="A run, PEFT or AdapterHub folder, or a hub id.")
+    ],
+    name: str = "",
+    role: Annotated[Role | None, typer.Option(help="Else task where there is a head.")] = None,
     language: Tags = None,
-    task: Annotated[str | None, typer.Option(help="Task module: what requests ask for.")] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="Task module: its labels in the head's order.")
-    ] = None,
     direction: Annotated[str | None, typer.Option(help="Translator: source-target.")] = None,
+    task: Annotated[str | None, typer.Option(help="What the head answers: topic, ner …")] = None,
+    labels: Annotated[str, typer.Option(help="In the head's order, with commas.")] = "",
+    head: Annotated[bool, typer.Option(help="Whether a checkpoint's head is taken.")] = True,
     licence: str = "unknown",
     priority: int = 0,
     store: Annotated[
         str | None, typer.Option(help="Folder or URL; else the base's modules.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Check all and list every fault.")] = False,
 ) -> None:
     """Check checkpoints against the base and its graphs, and publish them."""
-    from export.module import ModuleDescription, export_module
+    from export.checkpoint import ModuleDescription, resolve_checkpoint
+    from export.module import examine, export_module
 
-    described = None
-    if name is not None:
-        ends = direction.split("-", 1) if direction else (None, None)
-        described = ModuleDescription(
-            name=name, role=role, languages=tuple(language or ()), source=ends[0], target=ends[1],
-            task=task, labels=tuple(label or ()), licence=licence,
-        )  # fmt: skip
+    start, _, end = (direction or "").partition("-")
+    described = ModuleDescription(
+        name=name, role=role, languages=tuple(language or ()), source=start or None,
+        target=end or None, task=task, labels=tuple(filter(None, labels.split(","))), head=head,
+        licence=licence,
+    )  # fmt: skip
+    faulty = False
     for each in source:
-        done = export_module(each, base, described, priority, store)
+        folder = resolve_checkpoint(each)
+        if dry_run:
+            found = examine(folder, base, described, priority, store)
+            faulty |= bool(found.faults)
+            print("\n".join(found.report()))
+            continue
+        done = export_module(folder, base, described, priority, store)
         print(f"{done.name}@{done.digest} differs from torch by {done.max_difference:.2e}")
+    if faulty:
+        raise typer.Exit(1)
 
 
 def main() -> None:

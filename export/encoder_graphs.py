@@ -95,14 +95,17 @@ class Body(EncoderGraph):
 
 
 class FillMask(EncoderGraph):
-    """Hidden states at masked positions to the likeliest tokens; the vocabulary stays inside."""
+    """Hidden states at masked positions to the likeliest tokens; the vocabulary stays inside.
+
+    ``slots`` are those of each mask's row.
+    """
 
     name = "fill_mask"
 
     @property
     def takes(self) -> tuple[TensorSpec, ...]:
-        hidden = floats("hidden", "B", "T", self.width)
-        return (hidden, ints("rows", "N"), ints("columns", "N"), ints("k", 1))
+        hidden, slots = floats("hidden", "B", "T", self.width), ints("slots", "N", 2)
+        return (hidden, ints("rows", "N"), ints("columns", "N"), ints("k", 1), slots)
 
     @property
     def gives(self) -> tuple[TensorSpec, ...]:
@@ -120,8 +123,13 @@ class FillMask(EncoderGraph):
         generator = torch.Generator().manual_seed(sizes.seed)
         hidden = torch.randn(sizes.rows, sizes.tokens, self.width, generator=generator)
         rows = torch.arange(sizes.rows)
-        return {"hidden": hidden, "rows": rows, "columns": rows % sizes.tokens,
-                "k": torch.tensor([3])}  # fmt: skip
+        return {
+            "hidden": hidden,
+            "rows": rows,
+            "columns": rows % sizes.tokens,
+            "k": torch.tensor([3]),
+            "slots": random_slots(sizes.rows, sizes, generator),
+        }
 
 
 class Head(EncoderGraph):

@@ -3,24 +3,24 @@
 The same command takes runs of ``training module`` and folders that PEFT or AdapterHub wrote.
 """
 
-import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime as ort
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from export.checkpoint import Checkpoint, Faults, ModuleDescription, read_checkpoint
 from export.encoder_graphs import encoder_graphs
 from export.graph import export_graphs
 from export.graphs import Feed, Sizes, SlottedGraph
 from export.parity import ParityError, run
 from export.translator_graphs import translator_graphs
-from langmod.architectures import load_base
+from langmod.architectures import Architecture, load_base
 from langmod.bases import load_spec
-from langmod.config import Frozen
-from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.methods import METHODS
 from langmod.rows import Rows
@@ -31,42 +31,10 @@ from langmod.specs import (
     BankSpec,
     BaseSpec,
     GraphSpec,
-    Metric,
     ModuleManifest,
     Role,
-    Vocabulary,
 )
 from langmod.store import ModuleStore
-
-
-class ModuleDescription(Frozen):
-    """What a checkpoint does not say of itself; a run of ours says all of it in ``run.json``."""
-
-    name: str
-    role: Role = "language"
-    languages: tuple[str, ...] = ()
-    source: str | None = None
-    target: str | None = None
-    task: str | None = None
-    kind: str | None = None
-    labels: tuple[str, ...] = ()
-    pooling: str = "first"
-    licence: str = "unknown"
-    data: str = "unknown"
-    priority: int = 0
-    metrics: tuple[Metric, ...] = ()
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint read for a base: tensors as banks take them."""
-
-    description: ModuleDescription
-    method: str
-    config: dict[str, object]
-    tensors: dict[str, Tensor]
-    vocabulary: tuple[Vocabulary, bytes] | None = None
-    """What it brings, and its ``tokenizer.json``."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +44,42 @@ class Published:
     name: str
     digest: str
     max_difference: float
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A checkpoint that was looked at whole, against its base and the graphs it will run."""
+
+    source: Path
+    store: ModuleStore | None
+    """Where it would go; None where that cannot be opened."""
+    checkpoint: Checkpoint
+    manifest: ModuleManifest | None
+    """None where it cannot be written for the faults."""
+    max_difference: float
+    """Between torch and the graphs; nan where the faults left nothing to run."""
+    faults: Faults
+
+    @property
+    def name(self) -> str:
+        """Of the module, or of its folder while it has none."""
+        return self.checkpoint.description.name or self.source.name
+
+    def report(self) -> list[str]:
+        """What is wrong with it, or what would be published; a line each."""
+        if self.faults or self.manifest is None:
+            listed = [f"- {each}" for each in self.faults.listed()]
+            return [f"{self.source} cannot be published:", *listed]
+        about, tensors = self.manifest, self.checkpoint.tensors.values()
+        direction = f"{about.source}→{about.target}" if about.source else None
+        serves = about.task or direction or ", ".join(about.languages)
+        return [
+            f"{self.source} fits {about.base}; nothing was published:",
+            f"- {about.name}: {about.method}, role {about.role}, serves {serves}",
+            f"- {sum(each.numel() for each in tensors)} numbers in {len(tensors)} tensors, "
+            f"licence {about.licence}",
+            f"- differs from torch by {self.max_difference:.2e}",
+        ]
 
 
 def export_module(
@@ -88,97 +92,77 @@ def export_module(
     """Publishes a checkpoint to ``<base>/modules``, or to a store as ``LANGMOD_STORE`` names it.
 
     Raises:
-        ModuleMismatch: it does not fit the base; every fault is listed.
+        ModuleMismatch: it does not fit the base, or several faults; all are listed.
         BrokenModule: files are missing or damaged.
         ParityError: a graph answers unlike torch with it; nothing is published.
-        ConfigError: no such kind of store.
+        ConfigError: the description lacks something, or no such kind of store.
         Unavailable: the store cannot be reached.
     """
-    spec = load_spec(base)
-    published = ModuleStore(store.replace("{base}", spec.name) if store else base / "modules")
-    slotted = SlottedBase(load_base(base, attention="eager")).eval().requires_grad_(False)
-    checkpoint = read_checkpoint(source, slotted, spec, description)
-    manifest = _manifest(checkpoint, spec, priority)
-    banks = banks_of(slotted.architecture)
-    faults = _shaped(manifest, checkpoint.tensors).faults(spec, banks)
-    if faults:
-        raise ModuleMismatch(manifest.name, faults)
-    difference = check_module(slotted, base, manifest.role, checkpoint.tensors)
-    tensors = {name: tensor.float().numpy() for name, tensor in checkpoint.tensors.items()}
-    tokenizer = checkpoint.vocabulary[1] if checkpoint.vocabulary else None
-    digest = published.publish(manifest, tensors, tokenizer)
-    return Published(manifest.name, digest, difference)
+    found = examine(source, base, description, priority, store)
+    found.faults.refuse(found.name)
+    assert found.manifest is not None, "there are no faults"
+    assert found.store is not None, "there are no faults"
+    tensors = {name: each.float().numpy() for name, each in found.checkpoint.tensors.items()}
+    own = found.checkpoint.vocabulary
+    digest = found.store.publish(found.manifest, tensors, own[1] if own else None)
+    return Published(found.name, digest, found.max_difference)
 
 
-def read_checkpoint(
-    source: Path, slotted: SlottedBase, spec: BaseSpec, description: ModuleDescription | None
-) -> Checkpoint:
-    """A run of ours, or a plain PEFT or AdapterHub folder with a description.
+def examine(
+    source: Path,
+    base: Path,
+    description: ModuleDescription | None = None,
+    priority: int = 0,
+    store: str | None = None,
+) -> Examined:
+    """Reads a checkpoint and checks all of it; publishes nothing.
 
     Raises:
-        ConfigError: a plain folder without a description.
-        BrokenModule: neither kind of checkpoint.
-        ModuleMismatch: made for another base.
+        ConfigError: the base is not described, or its files changed since.
     """
-    run_file = source / "run.json"
-    if run_file.is_file():
-        return _own_run(source, slotted, spec)
-    if description is None:
-        raise ConfigError(f"{source} has no run.json: say --name and --language (or --task)")
-    method = _known_method(source)
-    config, tensors = METHODS[method].read(source, slotted.architecture)
-    description = description.model_copy(update=METHODS[method].about(source))
-    own = METHODS[method].vocabulary(source)
-    return Checkpoint(description, method, config.model_dump(mode="json"), tensors, own)
+    spec, faults = load_spec(base), Faults()
+    slotted = SlottedBase(load_base(base, attention="eager")).eval().requires_grad_(False)
+    checkpoint = Checkpoint(description or ModuleDescription(), "", {}, {})
+    opened, manifest, difference = None, None, math.nan
+    with faults.gathered():
+        opened = ModuleStore(store.replace("{base}", spec.name) if store else base / "modules")
+    with faults.gathered():
+        checkpoint = read_checkpoint(source, slotted.architecture, spec, description, faults)
+        manifest = _manifest(checkpoint, spec, priority, faults)
+        faults.add(manifest.name, _misfits(manifest, checkpoint, slotted.architecture, spec))
+        if not faults:
+            faults.add(manifest.name, manifest.lacking())
+    if manifest is not None and not faults:
+        with faults.gathered():
+            difference = check_module(slotted, base, manifest.role, checkpoint.tensors)
+    return Examined(source, opened, checkpoint, manifest, difference, faults)
 
 
-def _own_run(source: Path, slotted: SlottedBase, spec: BaseSpec) -> Checkpoint:
-    try:
-        run = json.loads((source / "run.json").read_text(encoding="utf-8"))
-        if run["train"] != "module":
-            raise ConfigError(f"{source} is a baseline (train: {run['train']}), not a module")
-        if run["base_digest"] != spec.digest:
-            raise ModuleMismatch(
-                run["name"], [f"trained on {run['base']} {run['base_digest'][:12]}, "
-                              f"this is {spec.name} {spec.digest[:12]}"]
-            )  # fmt: skip
-        fields = {key: run[key] for key in ModuleDescription.model_fields if key in run}
-        description = ModuleDescription.model_validate(fields)
-        method = METHODS[run["method"]]
-    except (ValueError, KeyError) as error:
-        raise BrokenModule(f"{source}/run.json is no run of ours: {error!r}") from error
-    config, tensors = method.read(source / run["name"], slotted.architecture)
-    head = source / "head.safetensors"
-    if head.is_file():
-        tensors |= load_file(head)
-    description = description.model_copy(update={"metrics": _metrics(source)})
-    own = method.vocabulary(source / run["name"])
-    return Checkpoint(description, run["method"], config.model_dump(mode="json"), tensors, own)
+def _misfits(
+    manifest: ModuleManifest, checkpoint: Checkpoint, base: Architecture, spec: BaseSpec
+) -> list[str]:
+    """Why a module cannot run on a base."""
+    method = METHODS.get(manifest.method)
+    unfit = None if method is None else method.unfit(spec.kind, manifest.role)
+    endless = [
+        f"{name} holds numbers that are not finite"
+        for name, tensor in checkpoint.tensors.items()
+        if not tensor.isfinite().all()
+    ]
+    shaped = _shaped(manifest, checkpoint.tensors)
+    return [*([unfit] if unfit else []), *shaped.misfits(spec, banks_of(base)), *endless]
 
 
-def _metrics(source: Path) -> tuple[Metric, ...]:
-    scores = source / "scores.json"
-    if not scores.is_file():
-        return ()
-    rows = json.loads(scores.read_text(encoding="utf-8"))["metrics"]
-    return tuple(Metric.model_validate(row) for row in rows if row["split"] == "dev")
-
-
-def _known_method(source: Path) -> str:
-    """Which method's format a plain folder is in."""
-    found = [name for name, method in METHODS.items() if method.recognises(source)]
-    if not found:
-        raise BrokenModule(f"{source} is no checkpoint of: {', '.join(METHODS)}")
-    return found[0]
-
-
-def _manifest(checkpoint: Checkpoint, spec: BaseSpec, priority: int) -> ModuleManifest:
+def _manifest(
+    checkpoint: Checkpoint, spec: BaseSpec, priority: int, faults: Faults
+) -> ModuleManifest:
     about = checkpoint.description
-    fields = about.model_dump()
-    fields["languages"] = [tag if tag == "*" else canonical(tag) for tag in about.languages]
     return ModuleManifest.model_validate(
-        fields
+        about.model_dump(exclude={"head"})
         | {
+            # Without a name it is at fault, and the rest of it is checked all the same.
+            "name": about.name or "unnamed",
+            "languages": _tags(about.languages, faults),
             "priority": priority or about.priority,
             "method": checkpoint.method,
             "config": checkpoint.config,
@@ -190,6 +174,14 @@ def _manifest(checkpoint: Checkpoint, spec: BaseSpec, priority: int) -> ModuleMa
             "sha256": "",
         }
     )
+
+
+def _tags(languages: Iterable[str], faults: Faults) -> list[str]:
+    found = []
+    for tag in languages:
+        with faults.gathered():
+            found.append(tag if tag == "*" else canonical(tag))
+    return found
 
 
 def _shaped(manifest: ModuleManifest, tensors: dict[str, Tensor]) -> ModuleManifest:

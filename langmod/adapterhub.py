@@ -3,21 +3,22 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from pydantic import JsonValue
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from langmod.architectures import Architecture, EncoderArchitecture
-from langmod.errors import BrokenModule, ModuleMismatch
+from langmod.checkpoint_files import read_files
+from langmod.errors import BrokenModule
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter.safetensors"
 PICKLE = "pytorch_adapter.bin"
+HEAD_CONFIG = "head_config.json"
+HEAD_TENSORS = "model_head.safetensors"
+HEAD_PICKLE = "pytorch_model_head.bin"
 DEFAULTS: dict[str, JsonValue] = {
     "adapter_residual_before_ln": False,
     "cross_adapter": False,
@@ -64,33 +65,59 @@ def save(
     (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
-def load(folder: Path, base: Architecture) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+def load(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     """Name, configuration and tensors of an adapter folder.
 
     A pickle is read with ``weights_only``: tensors, never code.
 
     Raises:
         BrokenModule: files are missing or damaged.
-        ModuleMismatch: it was made for another width.
     """
-    try:
-        described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        name, width = described["name"], described["hidden_size"]
-        config = {**DEFAULTS, **described["config"]}
-        state = _tensors(folder)
-    except (
-        OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UnpicklingError
-    ) as error:  # fmt: skip
-        raise BrokenModule(f"{folder.name} is no AdapterHub checkpoint: {error}") from error
-    if width != base.width:
-        raise ModuleMismatch(name, [f"made for width {width}, the base has {base.width}"])
-    return name, config, state
+    described, state = read_files(folder, CONFIG, TENSORS, PICKLE)
+    name, config = described.get("name"), described.get("config")
+    if not isinstance(name, str) or not isinstance(config, dict):
+        raise BrokenModule(f"{folder.name} is no AdapterHub checkpoint: no name, or no config")
+    return name, {**DEFAULTS, **config}, state
 
 
-def _tensors(folder: Path) -> dict[str, Tensor]:
-    if (folder / TENSORS).is_file() or not (folder / PICKLE).is_file():
-        return load_file(folder / TENSORS)
-    return dict(torch.load(folder / PICKLE, map_location="cpu", weights_only=True))
+def load_head(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """What ``head_config.json`` says and the tensors of a head; None where there is no head.
+
+    Raises:
+        BrokenModule: files are missing or damaged.
+    """
+    files = (HEAD_CONFIG, HEAD_TENSORS, HEAD_PICKLE)
+    if not any((folder / file).is_file() for file in files):
+        return None
+    return read_files(folder, *files)
+
+
+def faults(folder: Path, base: Architecture) -> list[str]:
+    """Where the base that an adapter was made for is another kind than this one."""
+    described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    own = {"hidden_size": base.width, "model_type": base.model.config.model_type}
+    return [
+        f"made for {key} {described[key]!r}, the base has {own[key]!r}"
+        for key in own
+        if described.get(key, own[key]) != own[key]
+    ]
+
+
+def turned(tensor: Tensor, name: str) -> Tensor:
+    """Linear weights are ``[out, in]`` in checkpoints and ``[in, out]`` in banks."""
+    return tensor.T if name.endswith("weight") else tensor
+
+
+def move(state: dict[str, Tensor], key: str, name: str, place: Tensor) -> list[str]:
+    """Moves a tensor of a checkpoint, if there, to its place; says where it does not fit."""
+    value = state.pop(key, None)
+    if value is None:
+        return []
+    own = turned(value, name)
+    if own.shape != place.shape:
+        return [f"{key} is {list(own.shape)} here, allowed {list(place.shape)}"]
+    place.copy_(own)
+    return []
 
 
 def prefix(base: Architecture, stack: str, layer: int, sublayer: str) -> str:

@@ -93,6 +93,11 @@ class Architecture(ABC):
         """Encoder first."""
 
     @property
+    def embeddings(self) -> nn.Module | None:
+        """The module whose output ``[B, T, D]`` the first layer takes; None where none is one."""
+        return None
+
+    @property
     def vocabulary(self) -> nn.Module:
         """The last part of the vocabulary head: the linear from ``[..., D]`` to ``[..., V]``."""
         return self.model.get_output_embeddings()
@@ -156,6 +161,11 @@ class EncoderArchitecture(Architecture):
 
     def layer_path(self, stack: str, index: int) -> str:
         return f"{self.model.base_model_prefix}.{stack}.layer.{index}"
+
+    @property
+    def embeddings(self) -> nn.Module:
+        """Words, positions and token types, normed."""
+        return self.backbone.embeddings
 
     def vocabulary_head(self) -> nn.Module:
         return self.model.lm_head if hasattr(self.model, "lm_head") else self.model.cls

@@ -25,15 +25,23 @@ def resolve_base(name: str) -> Path:
     Raises:
         ConfigError: neither a folder nor a repository that can be reached.
     """
+    return resolve(name, [*WEIGHT_PATTERNS, "*.json", "*.model", "*.txt"])
+
+
+def resolve(name: str, patterns: Sequence[str]) -> Path:
+    """A folder as it is given, or the files of a hub id that match some patterns.
+
+    Raises:
+        ConfigError: neither a folder nor a repository that can be reached.
+    """
     folder = Path(name)
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = [*WEIGHT_PATTERNS, "*.json", "*.model", "*.txt"]
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
             f"{name!r} is neither a folder nor a reachable hub id: {error}"

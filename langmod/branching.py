@@ -77,7 +77,8 @@ class Loaded:
     arithmetic: Arithmetic
     banks: tuple[Tensor, ...]
     places: Tensor
-    """Layer and slot of each row's module ``[B, 2]``; one row where all take the same."""
+    """Layer and slot of each row's module ``[B, 2]``, or its slot ``[B, 1]``; one row where all
+    take the same."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,18 @@ class Change:
     banks: tuple[str, ...]
     """Their names; the first is empty exactly when no such module is loaded."""
     defaults: tuple[str, ...] = ()
-    """Banks ``[L, S, 1]`` that follow them; a module without such a tensor takes zeros."""
+    """Banks ``[L, S, 1]`` or ``[S, 1]`` that follow them; a module without such a tensor takes
+    zeros."""
 
-    def loaded(self, source: SlotSource, layer: int) -> Loaded | None:
-        """The banks of one layer, or None when no such module is loaded."""
+    def loaded(self, source: SlotSource, layer: int | None) -> Loaded | None:
+        """The banks of one layer, or of none; None when no such module is loaded."""
         found = [source.find(name, layer) for name in self.banks]
         rest = [source.find(name, layer) for name in self.defaults]
         present = [each for each in found if each is not None]
         if len(present) < len(found):
             return None
         bank, places = present[0]
-        zeros = bank.new_zeros(*bank.shape[:2], 1)
+        zeros = bank.new_zeros(*bank.shape[: 1 if layer is None else 2], 1)
         others = [zeros if each is None else each.bank for each in rest]
         return Loaded(self.arithmetic, (*(each.bank for each in present), *others), places)
 

@@ -103,6 +103,8 @@ Decode = Callable[[Tensor, Tensor, SlotSource], Tensor]
 """Vectors ``[..., D]``, their logits ``[..., V]``, the source → logits."""
 Point = tuple[str, str, str]
 """``inputs``, ``outputs`` or ``sublayer``; the stack; the path in a layer, or the sublayer."""
+EMBEDDINGS: Point = ("outputs", "embeddings", "")
+VOCABULARY: Point = ("inputs", "vocabulary", "")
 
 
 class SlottedBase(nn.Module):
@@ -126,6 +128,7 @@ class SlottedBase(nn.Module):
         for stack in architecture.stacks():
             for index, layer in enumerate(stack.layers):
                 self._hook_layer(stack, index, layer)
+        self._hook_ends()
 
     @contextmanager
     def using(self, source: SlotSource | None) -> Iterator[None]:
@@ -170,6 +173,17 @@ class SlottedBase(nn.Module):
         """
         self._changes["sublayer", stack, sublayer].append(change)
 
+    def on_embeddings(self, change: Change) -> None:
+        """Changes what enters an encoder's first layer ``[B, T, D]``; no layer, no context."""
+        self._changes[EMBEDDINGS].append(change)
+
+    def on_vocabulary(self, change: Change) -> None:
+        """Changes what meets the vocabulary ``[B, T, D]``; no layer, no context.
+
+        What was added last comes first, so that changes of the embeddings can be undone in turn.
+        """
+        self._changes[VOCABULARY].insert(0, change)
+
     def around_rows(self, around: Around) -> None:
         """Changes whole rows before the base reads them, and what it made of them."""
         self._surroundings.add(around)
@@ -198,6 +212,24 @@ class SlottedBase(nn.Module):
         for name, sublayer in stack.sublayers.items():
             if self._changes["sublayer", stack.name, name]:
                 self._hook_sublayer(stack.name, name, sublayer, index)
+
+    def _hook_ends(self) -> None:
+        embeddings = self.architecture.embeddings
+        if embeddings is not None and self._changes[EMBEDDINGS]:
+            embeddings.register_forward_hook(
+                lambda _, __, output: self._change(EMBEDDINGS, output, (), None)
+            )
+        if self._changes[VOCABULARY]:
+            self.architecture.vocabulary.register_forward_pre_hook(self._before_vocabulary)
+
+    def _before_vocabulary(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        value = inputs[0]
+        if value.dim() == 2:
+            # Training brings labelled positions alone; all run one module, as tokens of one row.
+            value = self._change(VOCABULARY, value.unsqueeze(0), (), None).squeeze(0)  # [N, D]
+        else:
+            value = self._change(VOCABULARY, value, (), None)
+        return (value, *inputs[1:])
 
     def _hook_sublayer(self, stack: str, name: str, sublayer: Sublayer, index: int) -> None:
         layer = self.architecture.layer(stack, index)
@@ -228,7 +260,7 @@ class SlottedBase(nn.Module):
         )
 
     def _change(
-        self, point: Point, value: Tensor, context: tuple[object, ...], layer: int
+        self, point: Point, value: Tensor, context: tuple[object, ...], layer: int | None
     ) -> Tensor:
         if self._source is None:
             return value

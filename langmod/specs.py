@@ -229,7 +229,17 @@ class ModuleManifest(Frozen):
             raise BrokenModule(f"{file}: {describe(error)}") from error
 
     def faults(self, base: BaseSpec, banks: Iterable[BankSpec]) -> list[str]:
-        """Every reason why this module cannot run on a base's graphs; empty when it fits."""
+        """Every reason why this module cannot be served on a base's graphs; empty when it can."""
+        return [*self.lacking(), *self.misfits(base, banks)]
+
+    def lacking(self) -> list[str]:
+        """What it must say of itself and does not."""
+        wanted = ("task", "kind", "labels") if self.role == "task" else ()
+        missing = [name for name in wanted if not getattr(self, name)]
+        return [f"a task module needs {name}" for name in missing]
+
+    def misfits(self, base: BaseSpec, banks: Iterable[BankSpec]) -> list[str]:
+        """Every reason why its tensors do not fit a base."""
         found = []
         if self.base_digest != base.digest:
             found.append(
@@ -238,8 +248,6 @@ class ModuleManifest(Frozen):
             )
         if self.tokenizer_digest != base.tokenizer_digest:
             found.append(f"made for another tokenizer ({self.tokenizer_digest[:12]})")
-        if self.role == "task" and not (self.task and self.kind and self.labels):
-            found.append("a task module needs task, kind and labels")
         found += self._prompt_faults(base)
         slots = {bank.tensor: bank for bank in banks if bank.role == self.role}
         if not any(name.startswith(f"{self.method}.") for name in slots):

@@ -165,7 +165,7 @@ class EncoderEngine(Engine[EncoderRow]):
         if kind == "embed":
             return [{"hidden": each} for each in part.trimmed(part.hidden)]
         if kind == "fill_mask":
-            return self._fill_masks(part)
+            return self._fill_masks(part, pinned)
         feeds = {"hidden": part.hidden, "pool": part.pool, "slots": part.slots}
         logits = self.graphs[kind].run(feeds, pinned.tables)["logits"]  # [B, C] or [B, T, C]
         own = part.trimmed(logits) if logits.ndim == 3 else list(logits)
@@ -174,21 +174,27 @@ class EncoderEngine(Engine[EncoderRow]):
             for row, each in zip(part.rows, own, strict=True)
         ]
 
-    def _fill_masks(self, part: "Part") -> list[Mapping[str, Array]]:
+    def _fill_masks(self, part: "Part", pinned: Pinned) -> list[Mapping[str, Array]]:
         columns = [
             mask_positions(row.encoded, row.example.encoder) + len(row.prompt) for row in part.rows
         ]
         counts = [len(each) for each in columns]
         k = max(candidates_needed(row.example.encoder, row.example.top_k) for row in part.rows)
+        rows = np.repeat(np.arange(len(counts)), counts)  # [N]
         feeds = {
             "hidden": part.hidden,
-            "rows": np.repeat(np.arange(len(counts)), counts),  # [N]
+            "rows": rows,
+            "slots": part.slots[rows],
             "columns": np.concatenate(columns),  # [N]
             "k": np.array([k], np.int64),
         }
         own = part.rows[0].own
-        run = own.fill_mask if own else self.graphs["fill_mask"].run
-        found = run(feeds)  # [N, K] each
+        # A vocabulary of a module's own is no place of any bank.
+        found = (  # [N, K] each
+            own.fill_mask({name: each for name, each in feeds.items() if name != "slots"})
+            if own
+            else self.graphs["fill_mask"].run(feeds, pinned.tables)
+        )
         cuts = np.cumsum(counts)[:-1]
         each = zip(*(np.split(found[name], cuts) for name in ("scores", "tokens")), strict=True)
         return [{"scores": scores, "tokens": tokens} for scores, tokens in each]

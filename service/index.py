@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from langmod.errors import BrokenModule, LangmodError, UnknownModule
 from langmod.specs import ModuleManifest
@@ -35,6 +36,11 @@ class Listing:
     broken: Mapping[str, LangmodError] = field(default_factory=dict)
     stamp: int | None = None
     """What the store's ``changed`` said before; None when that is not to be trusted."""
+
+    @cached_property
+    def ranked(self) -> list[Entry]:
+        """All entries, the one of the highest rank first."""
+        return sorted(self.entries.values(), key=lambda entry: entry.rank)
 
 
 class ModuleIndex:
@@ -72,8 +78,7 @@ class ModuleIndex:
 
     def find(self, fits: Callable[[ModuleManifest], bool]) -> Entry | None:
         """The module of the highest rank that fits, in its latest version."""
-        entries = self.listing().entries.values()
-        for entry in sorted(entries, key=lambda entry: entry.rank):
+        for entry in self.listing().ranked:
             if not fits(entry.manifest):
                 continue
             try:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, set_seed
 
 from langmod.architectures import load_base
 from langmod.bases import load_spec, resolve_base
-from langmod.config import Frozen, RunConfig, write_atomic
+from langmod.config import Frozen, RunConfig, describe, write_atomic
 from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.methods import METHODS
@@ -81,6 +81,8 @@ class ModuleConfig(RunConfig):
         faults = []
         if self.method not in METHODS:
             faults.append(f"method is {self.method!r}; allowed: {', '.join(METHODS)}")
+        else:
+            faults += self._settings_faults()
         if self.role == "task" and self.task is None:
             faults.append("a task module needs `task`")
         if self.role == "language" and self.corpus is None:
@@ -90,6 +92,13 @@ class ModuleConfig(RunConfig):
         if faults:
             raise ConfigError(f"{self.name}: {'; '.join(faults)}")
         return self
+
+    def _settings_faults(self) -> list[str]:
+        try:
+            METHODS[self.method].Config.model_validate(self.method_config)
+        except ValidationError as error:
+            return [f"method_config: {describe(error)}"]
+        return []
 
 
 class ModuleRun(Frozen):

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
+from langmod import peft_folder
 from langmod.architectures import Architecture, Stack
 from langmod.branching import Change, gathered
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 CONFIG = "bitfit_config.json"
 TENSORS = "biases.safetensors"
-BEFT_CONFIG, BEFT_TENSORS = "adapter_config.json", "adapter_model.safetensors"
 QUERY_AND_MIDDLE = ("query", "q_proj", "intermediate.dense", "fc1")
 """``target_modules`` of the paper's smaller variant: queries and the first feed-forward linear."""
 
@@ -102,18 +102,17 @@ class BitFit(Method):
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads what ``write`` or PEFT's BEFT wrote."""
-        beft = (folder / BEFT_CONFIG).is_file()
+        beft = not (folder / CONFIG).is_file()
         try:
-            settings = json.loads((folder / (BEFT_CONFIG if beft else CONFIG)).read_text("utf-8"))
-            state = load_file(folder / (BEFT_TENSORS if beft else TENSORS))
+            settings, state = peft_folder.load(folder) if beft else _own_files(folder)
             config = BitFitConfig(target_modules=settings["target_modules"])
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BrokenModule(f"{folder.name} is no BitFit checkpoint: {error}") from error
         if beft:
             state = {_beft_key(key): value.flatten() for key, value in state.items()}
         tensors, faults = self._differences(state, base, absolute=not beft)
-        if beft and settings.get("modules_to_save"):
-            faults.append(f"modules_to_save is {settings['modules_to_save']!r}; allowed: none")
+        if beft:
+            faults += peft_folder.faults(settings)
         if faults:
             raise ModuleMismatch(folder.name, faults)
         return config, tensors
@@ -158,6 +157,10 @@ def _biases(base: Architecture) -> Iterator[tuple[str, Stack, int, str, Any]]:
         for layer, holder in enumerate(stack.layers):
             key = f"{base.layer_path(stack.name, layer)}.{path}.bias"
             yield key, stack, layer, path, holder.get_submodule(path).bias
+
+
+def _own_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    return json.loads((folder / CONFIG).read_text("utf-8")), load_file(folder / TENSORS)
 
 
 def _beft_key(key: str) -> str:

@@ -2,12 +2,13 @@
 
 AdapterHub's ``seq_bn`` (Pfeiffer et al. 2020, MAD-X arXiv 2005.00052). A sublayer gives h, which is
 added to the residual r and normed: h becomes ``h + up(act(down(LN(h + r))))``; a task adapter
-repeats this on the new h. Double and parallel bottlenecks are this class at other places.
+repeats this on the new h. Double and parallel bottlenecks are this class at other places. Each may
+have an invertible adapter around all layers besides.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import JsonValue
@@ -15,29 +16,20 @@ from torch import Generator, Tensor
 
 from langmod import adapterhub
 from langmod.architectures import Architecture, Stack
-from langmod.branching import Arithmetic, Change, gathered
+from langmod.branching import Arithmetic, Change
 from langmod.errors import ModuleMismatch
+from langmod.methods import invertible
+from langmod.methods.invertible import InvertibleConfig
 from langmod.methods.method import Method, MethodConfig, described
+from langmod.methods.perceptron import ACTIVATIONS, Activation, number_of, perceptron
 from langmod.specs import Axis, BankSpec, Role
 
 if TYPE_CHECKING:
     from langmod.slotted import SlottedBase
 
-Activation = Literal["relu", "swish", "gelu", "tanh"]
-ACTIVATIONS: tuple[Activation, ...] = ("relu", "swish", "gelu", "tanh")
-"""A module's ``activation`` tensor holds the place of its own in this list, counted from 1."""
 PARTS = {"down_weight": "adapter_down.0.weight", "down_bias": "adapter_down.0.bias",
          "up_weight": "adapter_up.weight", "up_bias": "adapter_up.bias"}  # fmt: skip
-
-WAY_UP = ("up_weight", "up_bias")
-
-
-def activated(inner: Tensor, activation: Tensor, default: int) -> Tensor:
-    """Each row of ``[B, T, R]`` through its own non-linearity ``[B, 1]``; 0 is the default."""
-    asked = torch.where(activation == 0, default, activation.long()).unsqueeze(-1)  # [B, 1, 1]
-    found = torch.where(asked == 2, torch.nn.functional.silu(inner), torch.relu(inner))
-    found = torch.where(asked == 3, torch.nn.functional.gelu(inner), found)
-    return torch.where(asked == 4, torch.tanh(inner), found)
+WAY_UP = (".up_weight", ".up_bias")
 
 
 def adapter(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)
@@ -52,9 +44,7 @@ def adapter(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)
     default: int,
 ) -> Tensor:
     """``value [B, T, D]`` plus what the rows' adapters make of ``inputs [B, T, D]``."""
-    inner = inputs @ gathered(down, places) + gathered(down_bias, places).unsqueeze(1)  # [B, T, R]
-    inner = activated(inner, gathered(activation, places), default)
-    return value + inner @ gathered(up, places) + gathered(up_bias, places).unsqueeze(1)
+    return value + perceptron(inputs, down, down_bias, up, up_bias, activation, places, default)
 
 
 def after_norm(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)
@@ -80,7 +70,7 @@ def after_norm(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one
     return adapter(value, inputs, down, down_bias, up, up_bias, activation, places, 1)
 
 
-class BottleneckConfig(MethodConfig):
+class BottleneckConfig(InvertibleConfig):
     """Field names of AdapterHub's ``BnConfig``."""
 
     reduction_factor: float = 16.0
@@ -117,10 +107,11 @@ class Bottleneck(Method):
                 )
                 for part, shape in shapes.items()
             ]
-        return tuple(found)
+        return (*found, *invertible.banks(self, architecture, role))
 
     def attach(self, base: "SlottedBase", role: Role) -> None:
         """Changes what its sublayers add to the residual."""
+        invertible.attach(self, base, role)
         for stack in base.architecture.stacks():
             for sublayer in self.sublayers_of(stack):
                 prefix = f"{role}.{self._prefix(stack, sublayer)}"
@@ -135,6 +126,7 @@ class Bottleneck(Method):
         settings = self.Config.model_validate(config)
         width = architecture.width
         rank = max(1, int(width / settings.reduction_factor))
+        activation = number_of(settings.non_linearity)
         tensors: dict[str, Tensor] = {}
         for stack, _, prefix in self._places(architecture):
             down = torch.empty(stack.depth, width, rank).normal_(std=0.02, generator=generator)
@@ -143,11 +135,12 @@ class Bottleneck(Method):
                 f"{prefix}down_bias": torch.zeros(stack.depth, rank),
                 f"{prefix}up_weight": torch.zeros(stack.depth, rank, width),
                 f"{prefix}up_bias": torch.zeros(stack.depth, width),
-                f"{prefix}activation": _activation(settings.non_linearity, stack.depth),
+                f"{prefix}activation": torch.full((stack.depth, 1), activation),
             }
         for name, layers in self.frozen_layers(settings, architecture).items():
             tensors[name][layers] = 0
-        return tensors
+        around = invertible.fresh(self, settings, settings.non_linearity, architecture, generator)
+        return tensors | around
 
     def frozen_layers(
         self, config: MethodConfig, architecture: Architecture
@@ -168,28 +161,35 @@ class Bottleneck(Method):
         """``adapter_config.json`` and ``adapter.safetensors`` as `adapters` saves them."""
         settings = self.Config.model_validate(config)
         state = {
-            key: _turned(tensors[name][layer], name)
+            key: adapterhub.turned(tensors[name][layer], name)
             for layer, name, key in self._keys(base, folder.name, settings.leave_out)
         }
+        if settings.inv_adapter is not None:
+            state |= invertible.write(self, tensors, base, folder.name)
         fields = settings.model_dump(mode="json")
         adapterhub.save(folder, base, {**self.hub_config, **self.hub_fields(base), **fields},
                         state)  # fmt: skip
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads what ``write`` or `adapters` wrote; layers without an adapter become zeros."""
-        name, found, state = adapterhub.load(folder, base)
-        faults = self.faults(found, base)
+        name, found, state = adapterhub.load(folder)
+        faults = [*adapterhub.faults(folder, base), *self.faults(found, base)]
         if faults:
             raise ModuleMismatch(name, faults)
-        fields = {key: found[key] for key in self.Config.model_fields if key in found}
+        fields = {key: found[key] for key in self.Config.model_fields if found.get(key) is not None}
         config = self.Config.model_validate(fields)
         tensors = {
             key: value if key.endswith("activation") else torch.zeros_like(value)
             for key, value in self.fresh(config, base, Generator()).items()
         }
+        unread = dict(state)
         for layer, tensor, key in self._keys(base, name, config.leave_out):
-            if key in state:
-                tensors[tensor][layer] = _turned(state[key], tensor).float()
+            faults += adapterhub.move(unread, key, tensor, tensors[tensor][layer])
+        if config.inv_adapter is not None:
+            faults += invertible.read(self, unread, base, name, tensors)
+        faults += [f"{key} is no place of {self.name} on this base" for key in sorted(unread)]
+        if faults:
+            raise ModuleMismatch(name, faults)
         return config, _scaled(tensors, found["scaling"])
 
     def recognises(self, folder: Path) -> bool:
@@ -209,9 +209,11 @@ class Bottleneck(Method):
     def faults(self, settings: Mapping[str, Any], base: Architecture) -> list[str]:
         """Where a checkpoint's settings are other than this method's."""
         wanted = {**adapterhub.DEFAULTS, **self.hub_config, **self.hub_fields(base)}
-        decisive = ("cross_adapter", "inv_adapter", "is_parallel", "ln_after", "ln_before",
-                    "mh_adapter", "original_ln_after", "original_ln_before", "output_adapter",
-                    "phm_layer", "residual_before_ln", "use_gating")  # fmt: skip
+        decisive = ("cross_adapter", "is_parallel", "ln_after", "ln_before", "mh_adapter",
+                    "original_ln_after", "original_ln_before", "output_adapter", "phm_layer",
+                    "residual_before_ln", "use_gating")  # fmt: skip
+        if settings.get("architecture"):
+            return [f"architecture is {settings['architecture']!r}; allowed: bottleneck adapters"]
         found = [
             f"{key} is {settings[key]!r}, {self.name} has {wanted[key]!r}"
             for key in decisive
@@ -224,7 +226,7 @@ class Bottleneck(Method):
             found.append(f"reduction_factor is {settings.get('reduction_factor')!r}, no number")
         if not isinstance(settings["scaling"], int | float):
             found.append(f"scaling is {settings['scaling']!r}, no number")
-        return found
+        return found + invertible.faults(settings, base)
 
     def sublayers_of(self, stack: Stack) -> Iterator[str]:
         """The sublayers of a stack that have an adapter."""
@@ -258,18 +260,9 @@ class Bottleneck(Method):
             first += stack.depth
 
 
-def _activation(name: Activation, depth: int) -> Tensor:
-    return torch.full((depth, 1), ACTIVATIONS.index(name) + 1)
-
-
 def _scaled(tensors: Mapping[str, Tensor], scaling: float) -> dict[str, Tensor]:
     """What a checkpoint multiplies an adapter by, folded into its way up."""
     return {
         name: tensor * scaling if name.endswith(WAY_UP) else tensor
         for name, tensor in tensors.items()
     }
-
-
-def _turned(tensor: Tensor, name: str) -> Tensor:
-    """Linear weights are ``[out, in]`` in checkpoints and ``[in, out]`` in banks."""
-    return tensor.T if name.endswith("weight") else tensor

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from langmod.architectures import Architecture
 from langmod.branching import Arithmetic
-from langmod.methods.bottleneck import Activation, Bottleneck, BottleneckConfig, adapter
+from langmod.methods.bottleneck import Bottleneck, BottleneckConfig, adapter
+from langmod.methods.perceptron import Activation
 
 
 def after_sublayer(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)

@@ -4,16 +4,15 @@ The checkpoint format is PEFT's. A slot holds factor - 1, so that an empty one i
 factors of a language and a task module multiply.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Generator, Tensor
 
+from langmod import peft_folder
 from langmod.architectures import Architecture, Stack
 from langmod.branching import Change, gathered
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
@@ -122,13 +121,12 @@ class Ia3(Method):
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads PEFT's files, whichever subset of layers they change."""
         try:
-            settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            state = load_file(folder / "adapter_model.safetensors")
+            settings, state = peft_folder.load(folder)
             config = Ia3Config(
                 target_modules=settings["target_modules"],
                 feedforward_modules=settings["feedforward_modules"] or (),
             )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise BrokenModule(f"{folder.name} is no PEFT (IA)3 checkpoint: {error}") from error
         known = base.linear_paths()
         tensors: dict[str, Tensor] = {}
@@ -147,8 +145,7 @@ class Ia3(Method):
             name = f"{self.name}.{stack.name}.{path}.{side}"
             rows = tensors.setdefault(name, torch.zeros(stack.depth, width, 1))
             rows[layer] = value.float().reshape(width, 1) - 1
-        if settings.get("modules_to_save"):
-            faults.append(f"modules_to_save is {settings['modules_to_save']!r}; allowed: none")
+        faults += peft_folder.faults(settings)
         if faults:
             raise ModuleMismatch(folder.name, faults)
         return config, tensors

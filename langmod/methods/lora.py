@@ -3,16 +3,15 @@
 The checkpoint format is PEFT's; dropout is a matter of training only.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Generator, Tensor
 
+from langmod import peft_folder
 from langmod.architectures import Architecture
 from langmod.branching import Change, gathered
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from langmod.slotted import SlottedBase
 
 KEY = "base_model.model.{module}.lora_{side}.weight"
+OTHER_THAN_SLOTS = ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern",
+                    "lora_bias")  # fmt: skip
+"""Settings of PEFT under which LoRA is another function."""
 
 
 class LoraConfig(MethodConfig):
@@ -127,20 +129,18 @@ class Lora(Method):
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads PEFT's files, whichever subset of layers they change; folds alpha / r into B."""
         try:
-            settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            state = load_file(folder / "adapter_model.safetensors")
+            settings, state = peft_folder.load(folder)
             config = LoraConfig(
                 r=settings["r"],
                 lora_alpha=settings["lora_alpha"],
                 target_modules=_listed(settings["target_modules"]),
             )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise BrokenModule(f"{folder.name} is no PEFT LoRA checkpoint: {error}") from error
-        tensors = _gathered(state, config, base)
         faults = _faults(settings, state, base)
         if faults:
             raise ModuleMismatch(folder.name, faults)
-        return config, tensors
+        return config, _gathered(state, config, base)
 
     def recognises(self, folder: Path) -> bool:
         """PEFT's ``LORA``."""
@@ -183,12 +183,14 @@ def _faults(
     }
     found = [f"{key} is no linear of this base" for key in sorted(state) if key not in known]
     for key, value in state.items():
-        width = value.shape[1 if ".lora_A." in key else 0]
-        if key in known and width != known[key]:
-            found.append(f"{key} has width {width}, the base {known[key]}")
-    for option in ("use_dora", "use_rslora", "fan_in_fan_out", "modules_to_save"):
+        turned = value if ".lora_A." in key else value.T
+        wanted = [settings["r"], known.get(key)]
+        if key in known and list(turned.shape) != wanted:
+            found.append(f"{key} has rank and width {list(turned.shape)}, allowed {wanted}")
+    for option in OTHER_THAN_SLOTS:
         if settings.get(option):
             found.append(f"{option} is {settings[option]!r}, which a LoRA slot cannot hold")
+    found += peft_folder.faults(settings)
     if settings.get("bias", "none") != "none":
         found.append(f"bias is {settings['bias']!r}, allowed: 'none'")
     return found

@@ -39,8 +39,8 @@ def described(folder: Path, file: str = "adapter_config.json") -> dict[str, Any]
 class Method(ABC):
     """One file of this package: a subclass with a ``name`` registers itself.
 
-    A module's tensors are named ``<method>.<stack>.<...>`` and have the layer axis first, if they lie
-    in layers at all. Those of integers are settings and never learn.
+    A module's tensors are named ``<method>.<place>.<...>``; where the place is a stack of layers
+    they have the layer axis first. Those of integers are settings and never learn.
     """
 
     name: ClassVar[str]
@@ -90,14 +90,6 @@ class Method(ABC):
     @abstractmethod
     def recognises(self, folder: Path) -> bool:
         """Whether a checkpoint folder without a ``run.json`` is one of this method."""
-
-    def about(self, folder: Path) -> dict[str, Any]:
-        """What a checkpoint folder says of its module in other words than tensors and settings.
-
-        Keys are those of the manifest.
-        """
-        del folder
-        return {}
 
     def tokenizer(self, config: MethodConfig) -> Path | None:
         """The folder of the tokenizer whose words a module learns; None: the base's own."""

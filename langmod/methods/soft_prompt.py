@@ -5,17 +5,16 @@ A language prompt stands before a task prompt, and both before the text (Vykopal
 checkpoint format is PEFT's.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Generator, Tensor
 
+from langmod import peft_folder
 from langmod.architectures import Architecture
 from langmod.bases import TOKENIZER_FILES
 from langmod.branching import SlotSource, gathered
@@ -35,19 +34,6 @@ TASK_TYPES = {
     "translator": ("SEQ_2_SEQ_LM",),
 }
 """The first of each is what is written; ``SEQ_CLS`` and ``TOKEN_CLS`` bring a head."""
-HEADS = {
-    "SEQ_CLS": {
-        "classify.dense_weight": "classifier.dense.weight",
-        "classify.dense_bias": "classifier.dense.bias",
-        "classify.out_weight": "classifier.out_proj.weight",
-        "classify.out_bias": "classifier.out_proj.bias",
-    },
-    "TOKEN_CLS": {
-        "tag.out_weight": "classifier.weight",
-        "tag.out_bias": "classifier.bias",
-    },
-}
-"""Task type → our tensor → where XLM-R's models with a head keep it."""
 MEAN_NOISE = 0.1
 """In standard deviations of the base's word vectors."""
 NOT_ZERO = 1e-6
@@ -165,49 +151,34 @@ class SoftPrompt(Method):
         ).save_pretrained(str(folder))
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
-        """Reads PEFT's files, with the head where a task type brings one.
+        """Reads PEFT's files; a head beside the prompt is left aside.
 
         Of the two prompts in files of encoder-decoders PEFT uses the first, and so do we.
         """
+        settings, state = peft_folder.load(folder)
         try:
-            settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            state = load_file(folder / "adapter_model.safetensors")
             vectors = state.pop(KEY)
             config = SoftPromptConfig(
                 num_virtual_tokens=settings["num_virtual_tokens"],
                 prompt_tuning_init=settings["prompt_tuning_init"],
                 prompt_tuning_init_text=settings.get("prompt_tuning_init_text"),
             )
-            head = _head(state, settings["task_type"])
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            faults = [*peft_folder.faults(settings), *_faults(settings, vectors, base)]
+        except (ValueError, KeyError) as error:
             raise BrokenModule(f"{folder.name} is no PEFT soft prompt: {error}") from error
-        faults = _faults(settings, vectors, base) + [f"{key} is unknown" for key in sorted(state)]
+        faults += [f"{key} is unknown" for key in sorted(state)]
         if faults:
             raise ModuleMismatch(folder.name, faults)
         own = vectors[: config.num_virtual_tokens].float()
-        return config, {PROMPT: _not_zero(own), **head}
+        return config, {PROMPT: _not_zero(own)}
 
     def recognises(self, folder: Path) -> bool:
         """PEFT's prompts, also of those kinds that ``read`` refuses."""
         return described(folder).get("peft_type") in PEFT_TYPES
 
-    def about(self, folder: Path) -> dict[str, Any]:
-        """The kind of its head; a PEFT classifier reads the first vector of its prompt."""
-        about = {
-            "SEQ_CLS": {"kind": "classify", "pooling": "prompt"},
-            "TOKEN_CLS": {"kind": "tag"},
-        }
-        return about.get(described(folder).get("task_type") or "", {})
-
 
 def _not_zero(vectors: Tensor) -> Tensor:
     return torch.where(vectors.ne(0).any(-1, keepdim=True), vectors, NOT_ZERO)
-
-
-def _head(state: dict[str, Tensor], task_type: str | None) -> dict[str, Tensor]:
-    """Takes the head of a task type out of a checkpoint; linears are stored the other way round."""
-    names = HEADS.get(task_type or "", {})
-    return {ours: state.pop(f"base_model.{theirs}").float().T for ours, theirs in names.items()}
 
 
 def _faults(settings: Mapping[str, Any], vectors: Tensor, base: Architecture) -> list[str]:

@@ -26,8 +26,9 @@ class FolderStorage(Storage):
             return {}
         found = {}
         for each in self.folder.iterdir():
-            if not each.name.startswith(".") and (each / LATEST).is_file():
-                found[each.name] = Held(_bytes(each / LATEST), _versions(each))
+            latest = None if each.name.startswith(".") else _pointer(each)
+            if latest is not None:
+                found[each.name] = Held(latest, _versions(each))
         return found
 
     def pointer(self, name: str) -> bytes:
@@ -93,9 +94,13 @@ def _age(path: Path) -> int:
         return 0
 
 
-def _bytes(path: Path) -> bytes:
+def _pointer(module: Path) -> bytes | None:
+    """What ``latest`` of a module holds: None where there is none, empty where unreadable."""
     try:
-        return path.read_bytes()
+        return (module / LATEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        # Also when it was removed after the folder was listed.
+        return None
     except OSError:
         return b""
 

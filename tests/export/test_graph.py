@@ -1,6 +1,9 @@
 """Exported graphs: parity in both precisions, nothing left behind on failure, row invariance."""
 
+from collections import Counter
+
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -58,13 +61,25 @@ def test_a_row_never_depends_on_its_neighbours(tiny_encoder, precision):
     assert np.abs(run(words, lengths, slots[::-1].copy()) - together).max() > 1e-2
 
 
+def test_invertible_adapters_cost_the_vocabulary_one_if_and_no_precision(tiny_encoder):
+    """Skipped while none is loaded; the products of the head around them stay in 8 bits."""
+    nodes = onnx.load(tiny_encoder / "onnx" / "int8" / "fill_mask.onnx").graph.node
+    kinds = Counter(node.op_type for node in nodes)
+    assert (kinds["MatMulInteger"], kinds["MatMul"], kinds["Gemm"], kinds["If"]) == (2, 0, 0, 1)
+    last = [node for node in nodes if node.op_type == "MatMulInteger"][-1]
+    skipped = next(node for node in nodes if node.op_type == "If")
+    assert last.input[0] == f"{skipped.output[0]}.q"
+    banks = GraphSpec.load(tiny_encoder / "onnx" / "int8").graphs["fill_mask"].banks
+    assert banks
+    assert all(".invertible." in each for each in banks)
+
+
 def test_a_failed_check_leaves_nothing_behind(tmp_path, monkeypatch):
     base = tmp_path / "base"
     make_base(base, "encoder")
     straight = graph_module.halve_tables
 
     def spoil(path, lossy):
-        import onnx
         from onnx import numpy_helper
 
         straight(path, lossy)

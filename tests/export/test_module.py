@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,17 +14,18 @@ from langmod.architectures import load_base
 from langmod.bases import load_spec
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.methods import METHODS
-from langmod.specs import FP32_TOLERANCE
+from langmod.specs import FP32_TOLERANCE, ROLES
 from langmod.store import ModuleStore
 from tests.langmod.models import module_for
 
 
-def make_run(folder, base_folder, method, /, **fields):
+def make_run(folder, base_folder, method, /, config=(), **fields):
     """What `training module` leaves behind, with random tensors."""
     base = load_base(base_folder)
     folder.mkdir()
-    tensors = module_for(base, METHODS[method], METHODS[method].Config(), 3)
-    METHODS[method].write(folder / folder.name, METHODS[method].Config(), tensors, base)
+    settings = METHODS[method].Config(**dict(config))
+    tensors = module_for(base, METHODS[method], settings, 3)
+    METHODS[method].write(folder / folder.name, settings, tensors, base)
     run = {
         "name": folder.name,
         "role": "language",
@@ -59,6 +61,34 @@ def test_a_run_is_published_as_it_was_trained(models_folder, tmp_path, kind, met
             torch.from_numpy(module.tensors[name]), tensor.float(), atol=1e-6, rtol=0
         )
     ModuleStore(base / "modules").remove(done.name)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("method", [name for name in METHODS if name.endswith("bottleneck")])
+def test_invertible_adapters_are_checked_on_both_sides_of_the_layers(
+    tiny_encoder, tmp_path, monkeypatch, method, role
+):
+    config = {"inv_adapter": "nice"}
+    task = {"task": "topic", "kind": "classify", "labels": ["a", "b"]} if role == "task" else {}
+    tensors = make_run(tmp_path / "inv", tiny_encoder, method, config=config, role=role, **task)
+    differing, check = {}, module_stage.run
+
+    def spy(session, feed):
+        found = check(session, feed)
+        bare = check(session, feed | {"slots": torch.zeros_like(feed["slots"])})
+        for name in ("hidden", "scores"):
+            if name in found:
+                differing[name] = np.abs(found[name] - bare[name]).max()
+        return found
+
+    monkeypatch.setattr(module_stage, "run", spy)
+    done = export_module(tmp_path / "inv", tiny_encoder)
+    assert 0 < done.max_difference <= FP32_TOLERANCE
+    assert all(differing[name] > 5 * FP32_TOLERANCE for name in ("hidden", "scores")), differing
+    module = ModuleStore(tiny_encoder / "modules").load("inv")
+    assert module.tensors.keys() == tensors.keys()
+    assert module.manifest.config["inv_adapter"] == "nice"
+    ModuleStore(tiny_encoder / "modules").remove("inv")
 
 
 def test_the_same_run_gives_the_same_digest_in_any_store(tiny_encoder, tmp_path):

@@ -15,6 +15,14 @@ from langmod.architectures import Architecture, EncoderArchitecture, TranslatorA
 VOCABULARY = 200
 
 
+def spread(model):
+    """Moves biases and norms off the zeros and ones that they begin with."""
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.data += torch.randn(parameter.shape) * 0.05
+    return model.eval()
+
+
 def xlmr(seed: int = 0, **changes) -> EncoderArchitecture:
     torch.manual_seed(seed)
     settings = {
@@ -26,7 +34,9 @@ def xlmr(seed: int = 0, **changes) -> EncoderArchitecture:
         "max_position_embeddings": 66,
         "type_vocab_size": 1,
     }
-    return EncoderArchitecture(XLMRobertaForMaskedLM(XLMRobertaConfig(**settings | changes)).eval())
+    return EncoderArchitecture(
+        spread(XLMRobertaForMaskedLM(XLMRobertaConfig(**settings | changes)))
+    )
 
 
 def bert(seed: int = 0) -> EncoderArchitecture:
@@ -39,7 +49,7 @@ def bert(seed: int = 0) -> EncoderArchitecture:
         intermediate_size=64,
         max_position_embeddings=64,
     )
-    return EncoderArchitecture(BertForMaskedLM(config).eval())
+    return EncoderArchitecture(spread(BertForMaskedLM(config)))
 
 
 def m2m100(seed: int = 0) -> TranslatorArchitecture:
@@ -59,10 +69,19 @@ def m2m100(seed: int = 0) -> TranslatorArchitecture:
         eos_token_id=2,
         decoder_start_token_id=2,
     )
-    return TranslatorArchitecture(M2M100ForConditionalGeneration(config).eval())
+    return TranslatorArchitecture(spread(M2M100ForConditionalGeneration(config)))
 
 
 BASES: dict[str, type[Architecture] | object] = {"xlmr": xlmr, "bert": bert, "m2m100": m2m100}
+
+
+def strong(make):
+    """A tiny base that attends to some positions more than to others."""
+    base = make()
+    for parameter in base.model.parameters():
+        if parameter.dim() == 2:
+            parameter.data.mul_(6)
+    return base
 
 
 def inputs_of(base: Architecture, seed: int = 1, rows: int = 4, tokens: int = 9):

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from langmod.methods import METHODS
 from langmod.methods.bitfit import QUERY_AND_MIDDLE
-from langmod.methods.bottleneck import ACTIVATIONS
+from langmod.methods.perceptron import ACTIVATIONS
 from langmod.slotted import BankSource, FixedSource, SlottedBase, banks_of, stack_banks
 from langmod.specs import ROLES, ROW_TOLERANCE
 from tests.langmod.models import BASES, inputs_of, module_for, xlmr

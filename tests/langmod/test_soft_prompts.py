@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, XLMRobertaForSequenceClassification
 
 from langmod.architectures import load_base
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.heads import read_head
 from langmod.methods import METHODS
 from langmod.rows import Rows, prompt_length
 from langmod.slotted import BankSource, FixedSource, SlottedBase, banks_of, stack_banks
@@ -24,16 +25,7 @@ P = 6
 CONFIG = METHOD.Config(num_virtual_tokens=P)
 
 
-def strong(make):
-    """A tiny base that attends to some positions more than to others."""
-    base = make()
-    for parameter in base.model.parameters():
-        if parameter.dim() == 2:
-            parameter.data.mul_(6)
-    return base
-
-
-BASES = {kind: partial(strong, make) for kind, make in models.BASES.items()}
+BASES = {kind: partial(models.strong, make) for kind, make in models.BASES.items()}
 xlmr, m2m100 = BASES["xlmr"], BASES["m2m100"]
 
 
@@ -309,12 +301,13 @@ def sequence_classifier(folder):
 def test_a_classifier_of_peft_brings_its_head(tmp_path):
     theirs = sequence_classifier(tmp_path / "theirs")
     config, tensors = METHOD.read(tmp_path / "theirs", xlmr())
-    assert METHOD.about(tmp_path / "theirs") == {"kind": "classify", "pooling": "prompt"}
     assert config.num_virtual_tokens == P
+    assert list(tensors) == [PROMPT]
+    found = read_head(tmp_path / "theirs", xlmr())
+    assert (found.kind, found.pooling) == ("classify", "prompt")
     head = theirs.base_model.classifier.modules_to_save["default"]
-    assert torch.equal(tensors["classify.dense_weight"], head.dense.weight.T)
-    assert torch.equal(tensors["classify.out_bias"], head.out_proj.bias)
-    assert {name.partition(".")[0] for name in tensors} == {"soft_prompt", "classify"}
+    assert torch.equal(found.tensors["classify.dense_weight"], head.dense.weight.T)
+    assert torch.equal(found.tensors["classify.out_bias"], head.out_proj.bias)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,22 @@ TOPICS = ("science", "sport", "travel", "politics")
 MOODS = ("bad", "good")
 
 
-def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0, scale=0.6):
-    """Every tensor of a method, and of a head if ``method`` ends in ``+<kind>``."""
+INVERTIBLE = ".invertible."
+
+
+def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0, scale=0.6, invertible=False):
+    """Every tensor of a method, and of a head if ``method`` ends in ``+<kind>``.
+
+    Bottlenecks have an invertible adapter only if asked for.
+    """
     generator = np.random.default_rng(seed)
     body, _, head = method.partition("+")
     banks = [
         bank
         for bank in graphs.banks
-        if bank.role == role and bank.tensor.split(".")[0] in {body, head}
+        if bank.role == role
+        and bank.tensor.split(".")[0] in {body, head}
+        and (invertible or INVERTIBLE not in bank.tensor)
     ]
     assert banks, (role, method)
     sizes = {"R": rank, "P": rank, "C": classes}
@@ -52,7 +60,19 @@ def random_manifest(base, name, role, method, **fields):
     )
 
 
-def publish(folder, name, role, method, *, rank=3, seed=None, scale=0.6, store=None, **fields):
+def publish(
+    folder,
+    name,
+    role,
+    method,
+    *,
+    rank=3,
+    seed=None,
+    scale=0.6,
+    invertible=False,
+    store=None,
+    **fields,
+):
     """Publishes a random module for the base in a folder, beside it or in another store.
 
     Returns ``name@digest``.
@@ -61,7 +81,14 @@ def publish(folder, name, role, method, *, rank=3, seed=None, scale=0.6, store=N
     seed = sum(map(ord, name)) if seed is None else seed
     classes = len(fields.get("labels", ()))
     tensors = random_tensors(
-        graphs, role, method, rank=rank, classes=classes, seed=seed, scale=scale
+        graphs,
+        role,
+        method,
+        rank=rank,
+        classes=classes,
+        seed=seed,
+        scale=scale,
+        invertible=invertible,
     )
     manifest = random_manifest(graphs.base, name, role, method, **fields)
     return f"{name}@{ModuleStore(store or folder / 'modules').publish(manifest, tensors)}"

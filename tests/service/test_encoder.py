@@ -9,14 +9,16 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from langmod.architectures import load_base
 from langmod.errors import LangmodError, UnknownLanguage
+from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
 from service.encoder import EncoderEngine, Part
 from service.lanes import padded
 from service.rows import batch_shape
 from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest, TagRequest
 from service.settings import Settings
-from tests.service.published import TOPICS, publish
+from tests.service.published import INVERTIBLE, TOPICS, publish
 from tests.text import SENTENCES
 
 
@@ -134,6 +136,48 @@ async def test_the_bare_base_answers_as_torch_does(encoder_folder, settings):
         expected = [tokenizer.decode([each]).strip() for each in tokens]
         assert [each["token"] for each in answer["masks"][0]] == expected
     engine.close()
+
+
+async def test_invertible_modules_fill_masks_beside_others_as_torch_does(encoder_folder, precision):
+    """Each mask takes the block of its own row, in a batch whose rows have several masks or one."""
+    several = {"rank": 4, "scale": 0.3, "invertible": True}
+    publish(encoder_folder, "tr-inv", "language", "bottleneck", languages=("tr",), **several)
+    publish(encoder_folder, "rw-inv", "language", "double_bottleneck", languages=("rw",), **several)
+    settings = Settings(models=encoder_folder.parent, precision=precision, threads=1)
+    engine = EncoderEngine(encoder_folder, settings, None)
+    text, twice = "The <mask> left early", "<mask> train left <mask>"
+    asked = [("tr", text), ("en", twice), ("ko", text), ("rw", twice), ("tr", twice), ("en", text)]
+
+    rows = []
+    for tag, masked in asked:
+        request = FillMaskRequest(texts=[masked], language=tag, top_k=5)
+        rows.append(engine._plan("fill_mask", request)(0, masked).row)
+    together = engine.run(rows)
+    for row, mixed in zip(rows, together, strict=True):
+        (single,) = engine.run([row])
+        np.testing.assert_array_equal(mixed["tokens"], single["tokens"])
+        np.testing.assert_allclose(mixed["scores"], single["scores"], atol=ROW_TOLERANCE, rtol=0)
+    if precision == "fp32":
+        slotted = SlottedBase(load_base(encoder_folder)).eval()
+        for row, mixed in zip(rows, together, strict=True):
+            assert_as_torch(slotted, engine.base.mask_id, row, mixed)
+    engine.close()
+
+
+def assert_as_torch(slotted, mask_id, row, found):
+    """What a row's masks were given, and that its invertible adapter has a part in it."""
+    ids = torch.from_numpy(row.encoded.token_ids)[None]
+    tensors = row.stack.language.tensors if row.stack.language else {}
+    whole = {f"language.{name}": torch.from_numpy(each) for name, each in tensors.items()}
+    inner = {name: each for name, each in whole.items() if INVERTIBLE not in name}
+    scores = []
+    for named in (whole, inner):
+        with torch.no_grad(), slotted.using(FixedSource(named)):
+            logits = slotted.model(input_ids=ids).logits[ids == mask_id]
+        scores.append(logits.softmax(-1).gather(1, torch.from_numpy(found["tokens"])).numpy())
+    np.testing.assert_allclose(found["scores"], scores[0], atol=FP32_TOLERANCE, rtol=0)
+    if len(inner) < len(whole):
+        assert np.abs(scores[0] - scores[1]).max() > 10 * FP32_TOLERANCE
 
 
 async def test_the_longest_text_is_read_to_its_end(engine):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-from export.module import ModuleDescription, export_module
+from export.checkpoint import ModuleDescription
+from export.module import export_module
 from langmod.architectures import load_base
 from langmod.errors import BadRequest, ModuleMismatch
 from langmod.methods import METHODS

@@ -168,8 +168,11 @@ async def test_a_soft_prompt_of_the_task_stands_before_its_own_words(exact, fold
                for each in (module, task) for name, tensor in each.tensors.items()}  # fmt: skip
     with torch.no_grad(), slotted.using(FixedSource(tensors)):
         hidden = slotted.architecture.backbone(input_ids=ids).last_hidden_state
-        head = {name.removeprefix("task.classify."): tensor.unsqueeze(0)
-                for name, tensor in tensors.items() if name.startswith("task.classify.")}  # fmt: skip
+        head = {
+            name.removeprefix("task.classify."): tensor.unsqueeze(0)
+            for name, tensor in tensors.items()
+            if name.startswith("task.classify.")
+        }
         pool = torch.full(ids.shape, 1 / ids.shape[1])
         expected = TASKS["classify"].head(hidden, pool, head)[0].softmax(-1)
     scores = {each["label"]: each["score"] for each in got["labels"]}

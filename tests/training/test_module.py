@@ -9,7 +9,7 @@ from export.module import export_module
 from langmod.architectures import load_base
 from langmod.errors import ConfigError, DataError, ModuleMismatch
 from langmod.methods import METHODS
-from langmod.specs import PROMPT, ModuleManifest
+from langmod.specs import FP32_TOLERANCE, PROMPT, ModuleManifest
 from langmod.store import ModuleStore
 from langmod.tasks.classify import Classify
 from tests.bases import make_base
@@ -90,6 +90,23 @@ def test_dev_scores_are_in_the_published_manifest(trained, base):
     assert all(m.split == "dev" and m.value > 0.8 and m.signature for m in accuracy)
     names = {m.name for m in ModuleStore(base / "modules").load("mn").manifest.metrics}
     assert names == {"pppl", "bits_per_byte"}
+
+
+def test_an_invertible_module_learns_on_both_sides_and_is_published(base, small_corpus, tmp_path):
+    settings = {"inv_adapter": "nice", "leave_out": [0]}
+    config = module_config(
+        tmp_path, base, "inv", language="mn", corpus=small_corpus, method_config=settings
+    )
+    train_module(config)
+    found = losses(tmp_path / "inv" / "checkpoints")
+    assert found[-1] < found[0]
+    done = export_module(tmp_path / "inv", base)
+    assert 0 < done.max_difference <= FP32_TOLERANCE
+    module = ModuleStore(base / "modules").load("inv")
+    ups = [f"bottleneck.invertible.{each}_up_weight" for each in "fg"]
+    assert all(abs(module.tensors[name]).max() > 0 for name in ups)
+    assert {metric.name for metric in module.manifest.metrics} == {"pppl", "bits_per_byte"}
+    ModuleStore(base / "modules").remove("inv")
 
 
 def score_config(folder, base, corpus, **changes):
@@ -256,6 +273,10 @@ def test_one_direction_of_a_translator(method, small_corpus, tmp_path):
         ({"role": "task"}, "a task module needs `task`"),
         ({"language": "mn"}, "a language module needs `corpus`"),
         ({"method": "magic", "language": "mn", "corpus": "x"}, "method is 'magic'; allowed"),
+        (
+            {"method_config": {"inv_adapter": "glow"}, "language": "mn", "corpus": "x"},
+            r"method_config: inv_adapter: Input should be 'nice' \(got 'glow'\)",
+        ),
         ({"corpus": "x"}, "needs `language`, or `source` and `target`"),
     ],
 )

@@ -1,0 +1,256 @@
+"""A trained checkpoint, ours or a foreign one, as the tensors and facts of a module.
+
+What is wrong with one is gathered, so that all of it is said at once.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from langmod import adapterhub, peft_folder
+from langmod.architectures import Architecture
+from langmod.bases import resolve
+from langmod.config import Frozen, describe
+from langmod.errors import BrokenModule, ConfigError, LangmodError, ModuleMismatch
+from langmod.heads import Head, read_head
+from langmod.methods import METHODS
+from langmod.specs import BaseSpec, Metric, Role, Vocabulary
+
+FILES = ("*.json", "*.safetensors", adapterhub.PICKLE, adapterhub.HEAD_PICKLE, peft_folder.PICKLE)
+"""What is fetched of a checkpoint on the hub."""
+OUTSIDE = "O"
+
+
+class ModuleDescription(Frozen):
+    """What a checkpoint does not say of itself; a run of ours says all of it in ``run.json``."""
+
+    name: str = ""
+    role: Role | None = None
+    """None: task where the checkpoint has a head or a task is named, else language."""
+    languages: tuple[str, ...] = ()
+    source: str | None = None
+    target: str | None = None
+    task: str | None = None
+    kind: str | None = None
+    labels: tuple[str, ...] = ()
+    """Of a foreign head: instead of the names that it brings."""
+    pooling: str = "first"
+    licence: str = "unknown"
+    data: str = "unknown"
+    priority: int = 0
+    metrics: tuple[Metric, ...] = ()
+    head: bool = True
+    """Whether a foreign checkpoint's head is taken too."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read for a base: tensors as banks take them."""
+
+    description: ModuleDescription
+    method: str
+    config: dict[str, object]
+    tensors: dict[str, Tensor]
+    vocabulary: tuple[Vocabulary, bytes] | None = None
+    """What it brings, and its ``tokenizer.json``."""
+
+
+@dataclass
+class Faults:
+    """All that is wrong with a checkpoint; it is true where there is anything."""
+
+    errors: list[LangmodError] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.errors)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Runs the block to its first error, which is kept."""
+        try:
+            yield
+        except LangmodError as error:
+            if error.message not in [each.message for each in self.errors]:
+                self.errors.append(error)
+        except ValidationError as error:
+            self.errors.append(ConfigError(describe(error)))
+
+    def add(self, name: str, faults: Sequence[str]) -> None:
+        """Keeps why a module does not fit."""
+        if faults:
+            self.errors.append(ModuleMismatch(name, faults))
+
+    def listed(self) -> list[str]:
+        """One line each."""
+        return [
+            line
+            for error in self.errors
+            for line in (
+                [str(each) for each in error.details["faults"]]
+                if isinstance(error, ModuleMismatch) and isinstance(error.details["faults"], list)
+                else [error.message]
+            )
+        ]
+
+    def refuse(self, name: str) -> None:
+        """Raises what was gathered, if anything.
+
+        Raises:
+            LangmodError: the one error there is.
+            ModuleMismatch: there are several; lists all of them.
+        """
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise ModuleMismatch(name, self.listed())
+
+
+def resolve_checkpoint(name: str) -> Path:
+    """The folder of a checkpoint given as a folder or a hub id.
+
+    Raises:
+        ConfigError: neither a folder nor a repository that can be reached.
+    """
+    return resolve(name, FILES)
+
+
+def read_checkpoint(
+    source: Path,
+    base: Architecture,
+    spec: BaseSpec,
+    description: ModuleDescription | None,
+    faults: Faults,
+) -> Checkpoint:
+    """A run of ours, or a plain PEFT or AdapterHub folder with a description.
+
+    What ``faults`` says cannot be read is left out.
+
+    Raises:
+        BrokenModule: a ``run.json`` that is no run of ours.
+        ConfigError: a run that is no module.
+    """
+    if (source / "run.json").is_file():
+        return _own_run(source, base, spec, faults)
+    return _foreign(source, base, spec, description or ModuleDescription(), faults)
+
+
+def _foreign(
+    source: Path, base: Architecture, spec: BaseSpec, about: ModuleDescription, faults: Faults
+) -> Checkpoint:
+    method, head, headless = "", None, False
+    config: dict[str, object] = {}
+    tensors: dict[str, Tensor] = {}
+    vocabulary = None
+    with faults.gathered():
+        method = _known_method(source)
+        settings, tensors = METHODS[method].read(source, base)
+        config = settings.model_dump(mode="json")
+        vocabulary = METHODS[method].vocabulary(source)
+    with faults.gathered():
+        head = read_head(source, base) if about.head else None
+        headless = head is None
+    about = _described(about, head)
+    with faults.gathered():
+        _check_said(source, about, spec)
+    if about.role == "task" and headless:
+        faults.add(source.name, ["a task module needs a head, and here is none"])
+    if head is not None:
+        faults.add(source.name, _head_faults(about, head))
+        tensors = {**tensors, **head.tensors}
+    return Checkpoint(about, method, config, tensors, vocabulary)
+
+
+def _known_method(source: Path) -> str:
+    """Which method's format a plain folder is in."""
+    found = [name for name, method in METHODS.items() if method.recognises(source)]
+    if not found:
+        raise BrokenModule(f"{source} is no checkpoint of: {', '.join(METHODS)}")
+    return found[0]
+
+
+def _described(about: ModuleDescription, head: Head | None) -> ModuleDescription:
+    """With what the head tells of the module."""
+    role: Role = "task" if head is not None or about.task else "language"
+    told: dict[str, object] = {"role": about.role or role}
+    if head is not None:
+        told |= {"kind": head.kind, "pooling": head.pooling}
+        told |= {"labels": about.labels or head.labels}
+    return about.model_copy(update=told)
+
+
+def _check_said(source: Path, about: ModuleDescription, spec: BaseSpec) -> None:
+    missing = [] if about.name else ["--name"]
+    if spec.kind == "translator" and not (about.source and about.target):
+        missing.append("--direction")
+    elif spec.kind == "encoder" and not about.languages:
+        missing.append("--language")
+    if about.role == "task" and not about.task:
+        missing.append("--task")
+    if missing:
+        raise ConfigError(f"{source} has no run.json: say {' and '.join(missing)}")
+
+
+def _head_faults(about: ModuleDescription, head: Head) -> list[str]:
+    faults = []
+    if about.role == "language":
+        faults.append("a language module has no head: say --role task, or --no-head")
+    if len(about.labels) != head.classes:
+        named = f"{len(about.labels)} have names" if about.labels else "none has a name"
+        faults.append(f"the head has {head.classes} labels, {named}: say --labels")
+    if head.kind == "tag":
+        odd = [each for each in about.labels if each != OUTSIDE and each[:2] not in ("B-", "I-")]
+        faults += [f"label {each!r}: allowed are O, B-… and I-…" for each in odd]
+    return faults
+
+
+def _own_run(source: Path, base: Architecture, spec: BaseSpec, faults: Faults) -> Checkpoint:
+    try:
+        run = json.loads((source / "run.json").read_text(encoding="utf-8"))
+        if run["train"] != "module":
+            raise ConfigError(f"{source} is a baseline (train: {run['train']}), not a module")
+        if run["base_digest"] != spec.digest:
+            faults.add(
+                run["name"], [f"trained on {run['base']} {run['base_digest'][:12]}, "
+                              f"this is {spec.name} {spec.digest[:12]}"]
+            )  # fmt: skip
+        fields = {key: run[key] for key in ModuleDescription.model_fields if key in run}
+        about = ModuleDescription.model_validate(fields)
+        method = METHODS[run["method"]]
+        about = about.model_copy(update={"name": run["name"], "metrics": _metrics(source)})
+    except (OSError, ValueError, KeyError) as error:
+        raise BrokenModule(f"{source}/run.json is no run of ours: {error!r}") from error
+    config: dict[str, object] = {}
+    tensors: dict[str, Tensor] = {}
+    vocabulary = None
+    with faults.gathered():
+        settings, tensors = method.read(source / about.name, base)
+        config = settings.model_dump(mode="json")
+        vocabulary = method.vocabulary(source / about.name)
+    with faults.gathered():
+        tensors = tensors | _own_head(source)
+    return Checkpoint(about, method.name, config, tensors, vocabulary)
+
+
+def _own_head(source: Path) -> dict[str, Tensor]:
+    head = source / "head.safetensors"
+    if not head.is_file():
+        return {}
+    try:
+        return dict(load_file(head))
+    except (OSError, SafetensorError) as error:
+        raise BrokenModule(f"{head} is no safetensors: {error}") from error
+
+
+def _metrics(source: Path) -> tuple[Metric, ...]:
+    scores = source / "scores.json"
+    if not scores.is_file():
+        return ()
+    rows = json.loads(scores.read_text(encoding="utf-8"))["metrics"]
+    return tuple(Metric.model_validate(row) for row in rows if row["split"] == "dev")

@@ -1,0 +1,70 @@
+"""A toy method as somebody would drop it in: one vector added after each feed-forward block."""
+
+import json
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from langmod.branching import Change, gathered
+from langmod.methods.method import Method, MethodConfig
+from langmod.specs import BankSpec
+
+if TYPE_CHECKING:
+    from langmod.slotted import SlottedBase
+
+CONFIG, TENSORS = "feature_shift.json", "feature_shift.safetensors"
+
+
+def moved(value: Tensor, inputs: Tensor, shift: Tensor, places: Tensor) -> Tensor:
+    if shift.numel() == 0:
+        return value
+    return value + gathered(shift, places).sum(-1).unsqueeze(1)
+
+
+class FeatureShiftConfig(MethodConfig):
+    size: float = 1.0
+
+
+class FeatureShift(Method):
+    name: ClassVar[str] = "feature_shift"
+    Config: ClassVar[type[MethodConfig]] = FeatureShiftConfig
+
+    def banks(self, architecture, role):
+        return tuple(
+            BankSpec(
+                name=f"{role}.{name}",
+                role=role,
+                shape=(stack.depth, f"S.{role}", architecture.width,
+                       self.rank_axis(role, stack.name)),
+            )
+            for stack, _, name in self._places(architecture)
+        )  # fmt: skip
+
+    def attach(self, base: "SlottedBase", role):
+        for stack, path, name in self._places(base.architecture):
+            base.on_outputs(stack.name, path, Change(moved, (f"{role}.{name}",)))
+
+    def fresh(self, config, architecture, generator):
+        return {
+            name: torch.zeros(stack.depth, architecture.width, 1)
+            for stack, _, name in self._places(architecture)
+        }
+
+    def write(self, folder, config, tensors, base):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors), folder / TENSORS)
+        (folder / CONFIG).write_text(config.model_dump_json())
+
+    def read(self, folder, base):
+        config = FeatureShiftConfig.model_validate(json.loads((folder / CONFIG).read_text()))
+        return config, load_file(folder / TENSORS)
+
+    def recognises(self, folder):
+        return (folder / CONFIG).is_file()
+
+    def _places(self, architecture):
+        for stack in architecture.stacks():
+            path = stack.sublayers["output"].output
+            yield stack, path, f"{self.name}.{stack.name}.shift"

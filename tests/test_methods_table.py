@@ -1,0 +1,39 @@
+"""Every method against its library, in every role and on every base; docs/methods.md says so."""
+
+import pytest
+
+from tests import methods_table
+from tests.langmod.models import BASES
+from tests.langmod.references import as_mbart
+from tests.methods_table import MOST, PAGE, cells, measured, numbers, page, without_numbers
+
+
+def test_every_method_has_a_library_to_be_compared_with():
+    assert methods_table.without_reference() == []
+
+
+@pytest.mark.parametrize(
+    "cell", [each for each in cells() if each.unfit is None], ids=lambda cell: "-".join(
+        (cell.method, cell.role, cell.base))
+)  # fmt: skip
+def test_mixed_rows_equal_the_library_one_row_at_a_time(cell):
+    assert measured(cell) <= MOST
+
+
+def test_the_page_lists_every_method_as_it_is_measured():
+    text = PAGE.read_text(encoding="utf-8")
+    assert without_numbers(text) == page({cell: cell.outline for cell in cells()}), (
+        "run `make methods`"
+    )
+    said = [cell for cell in cells() if cell.unfit is None]
+    assert len(numbers(text)) == len(said)
+    assert max(numbers(text)) <= MOST
+
+
+def test_the_translators_stand_in_is_the_translator():
+    base = BASES["m2m100"]()
+    inputs = methods_table.inputs_of(base)
+    ours, theirs = (
+        methods_table.one_by_one(model, inputs) for model in (base.model, as_mbart(base.model))
+    )
+    assert (ours - theirs).abs().max() <= MOST
