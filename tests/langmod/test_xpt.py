@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 from torch.nn import functional
 
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
@@ -15,6 +14,7 @@ from langmod.specs import ROW_TOLERANCE
 from langmod.word_vectors import STARTS, Spelling, Transfer
 from tests.bases import make_tokenizer
 from tests.langmod.models import bert, inputs_of, module_for, xlmr
+from tests.langmod.references import Composed
 
 XPT = METHODS["xpt"]
 KINDS = {"xlmr": xlmr, "bert": bert}
@@ -40,37 +40,6 @@ def own_module(base, tokens, seed):
     return found
 
 
-def part(tensors, start):
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
-
-
-def layer_of(base, tensors, which):
-    """A transformer layer of Hugging Face with a module's weights."""
-    layer = type(base.backbone.encoder.layer[0])(base.model.config).eval()
-    layer.load_state_dict(part(tensors, f"xpt.{which}."))
-    return layer
-
-
-def oracle(base, tensors, ids, mask):
-    """Hidden states and logits: embedding, layer, model without its words, layer, head."""
-    model, own = base.model, nn.Embedding.from_pretrained(tensors["xpt.words"])
-    first = 0 if model.config.model_type == "bert" else model.config.pad_token_id + 1
-    embeddings = base.backbone.embeddings
-    positions = torch.arange(ids.shape[1]).expand_as(ids) + first
-    never = (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-    words = own(ids) + embeddings.position_embeddings(positions)
-    words = words + embeddings.token_type_embeddings(torch.zeros_like(ids))
-    entered = layer_of(base, tensors, "entry")(embeddings.LayerNorm(words), never)[0]
-    inner = base.backbone(inputs_embeds=entered, attention_mask=mask).last_hidden_state
-    hidden = layer_of(base, tensors, "exit")(inner, never)[0]
-    if model.config.model_type == "bert":
-        transformed = model.cls.predictions.transform(hidden)
-    else:
-        head = model.lm_head
-        transformed = head.layer_norm(functional.gelu(head.dense(hidden)))
-    return hidden, transformed @ tensors["xpt.words"].T + tensors["xpt.bias"]
-
-
 def answers(slotted, source, inputs):
     with torch.no_grad(), slotted.using(source):
         hidden = slotted.architecture.backbone(**inputs).last_hidden_state
@@ -90,8 +59,8 @@ def test_a_module_equals_a_plain_composition(kind, tokens):
     inputs["input_ids"] = inputs["input_ids"] * 11 % tokens
     mask = inputs["attention_mask"].bool()
     with torch.no_grad():
-        hidden, logits = oracle(KINDS[kind](), tensors, **dict(zip(("ids", "mask"), inputs.values(),
-                                                                   strict=True)))  # fmt: skip
+        found = Composed(KINDS[kind](), tensors)(**inputs)
+    hidden, logits = found.last_hidden_state, found.logits
     slotted = SlottedBase(base)
     ours = answers(slotted, language(tensors), inputs)
     assert ours[1].shape[-1] == tokens

@@ -207,10 +207,14 @@ async def test_its_rows_take_no_slot_and_its_words_go_with_it(exact):
 
 async def test_a_tokenizer_that_is_none_fails_its_rows_alone(exact, folder):
     store = ModuleStore(folder / "modules")
-    whole = store.load("tr-xpt")
-    for name, text in (("xx-odd", b"{}"), ("xy-more", store.load("rw-xpt").tokenizer)):
-        made = whole.manifest.model_copy(update={"name": name, "languages": (name[:2],)})
-        store.publish(made, whole.tensors, text)
+    whole, more = store.load("tr-xpt"), store.load("rw-xpt")
+    wider = more.manifest.vocabulary.model_copy(update={"size": whole.manifest.vocabulary.size})
+    for name, about, text in (
+        ("xx-odd", whole.manifest.vocabulary, b"{}"),
+        ("xy-more", wider, more.tokenizer),
+    ):
+        own = {"name": name, "languages": (name[:2],), "vocabulary": about}
+        store.publish(whole.manifest.model_copy(update=own), whole.tensors, text)
     good, *bad = await asyncio.gather(
         exact.ask("embed", EmbedRequest(texts=["The train"], language="en")),
         exact.ask("embed", EmbedRequest(texts=["The train"], language="xx")),

@@ -7,7 +7,7 @@ from export.module import export_module
 from langmod.architectures import load_base
 from langmod.bases import load_spec
 from langmod.encoding import TextEncoder
-from langmod.errors import BrokenModule, ConfigError
+from langmod.errors import ConfigError, ModuleMismatch
 from langmod.methods import METHODS
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.store import ModuleStore
@@ -114,7 +114,7 @@ def test_a_run_without_its_tokenizer_is_not_published(trained, base, tmp_path):
 
     shutil.copytree(trained / "mn-random", tmp_path / "run")
     (tmp_path / "run" / "mn-random" / "tokenizer.json").unlink()
-    with pytest.raises(BrokenModule, match="mn-random brings no vocabulary"):
+    with pytest.raises(ModuleMismatch, match="mn-random brings no vocabulary"):
         export_module(tmp_path / "run", base)
 
 
