@@ -21,7 +21,7 @@ from langmod.config import Frozen, describe
 from langmod.errors import BrokenModule, ConfigError, LangmodError, ModuleMismatch
 from langmod.heads import Head, read_head
 from langmod.methods import METHODS
-from langmod.specs import BaseSpec, Metric, Role
+from langmod.specs import BaseSpec, Metric, Role, Vocabulary
 
 FILES = ("*.json", "*.safetensors", adapterhub.PICKLE, adapterhub.HEAD_PICKLE, peft_folder.PICKLE)
 """What is fetched of a checkpoint on the hub."""
@@ -58,6 +58,8 @@ class Checkpoint:
     method: str
     config: dict[str, object]
     tensors: dict[str, Tensor]
+    vocabulary: tuple[Vocabulary, bytes] | None = None
+    """What it brings, and its ``tokenizer.json``."""
 
 
 @dataclass
@@ -145,10 +147,12 @@ def _foreign(
     method, head, headless = "", None, False
     config: dict[str, object] = {}
     tensors: dict[str, Tensor] = {}
+    vocabulary = None
     with faults.gathered():
         method = _known_method(source)
         settings, tensors = METHODS[method].read(source, base)
         config = settings.model_dump(mode="json")
+        vocabulary = METHODS[method].vocabulary(source)
     with faults.gathered():
         head = read_head(source, base) if about.head else None
         headless = head is None
@@ -160,7 +164,7 @@ def _foreign(
     if head is not None:
         faults.add(source.name, _head_faults(about, head))
         tensors = {**tensors, **head.tensors}
-    return Checkpoint(about, method, config, tensors)
+    return Checkpoint(about, method, config, tensors, vocabulary)
 
 
 def _known_method(source: Path) -> str:
@@ -224,12 +228,14 @@ def _own_run(source: Path, base: Architecture, spec: BaseSpec, faults: Faults) -
         raise BrokenModule(f"{source}/run.json is no run of ours: {error!r}") from error
     config: dict[str, object] = {}
     tensors: dict[str, Tensor] = {}
+    vocabulary = None
     with faults.gathered():
         settings, tensors = method.read(source / about.name, base)
         config = settings.model_dump(mode="json")
+        vocabulary = method.vocabulary(source / about.name)
     with faults.gathered():
         tensors = tensors | _own_head(source)
-    return Checkpoint(about, method.name, config, tensors)
+    return Checkpoint(about, method.name, config, tensors, vocabulary)
 
 
 def _own_head(source: Path) -> dict[str, Tensor]:

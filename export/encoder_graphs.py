@@ -5,29 +5,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.graphs import Feed, Sizes, SlottedGraph, floats, ints, ragged_mask, random_slots
-from langmod.architectures import EncoderArchitecture
+from export.graphs import (
+    EncoderGraph,
+    Feed,
+    Sizes,
+    SlottedGraph,
+    floats,
+    ints,
+    ragged_mask,
+    random_slots,
+)
+from export.vocabulary_graphs import vocabulary_graphs
 from langmod.branching import SlotSource, gathered
 from langmod.slotted import SlottedBase
 from langmod.specs import TensorSpec
 from langmod.tasks import TASKS, HeadTask
-
-
-class EncoderGraph(SlottedGraph):
-    """A part of an encoder base."""
-
-    @property
-    def encoder(self) -> EncoderArchitecture:
-        """The base's architecture."""
-        found = self.slotted.architecture
-        if not isinstance(found, EncoderArchitecture):
-            raise TypeError(f"{type(found).__name__} is no encoder")
-        return found
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.encoder.width
 
 
 class Embed(SlottedGraph):
@@ -205,4 +197,5 @@ class Head(EncoderGraph):
 def encoder_graphs(slotted: SlottedBase) -> list[SlottedGraph]:
     """Every graph of an encoder base."""
     heads = [Head(slotted, task) for task in TASKS.values() if isinstance(task, HeadTask)]
-    return [Embed(slotted), Body(slotted), FillMask(slotted), *heads]
+    own = vocabulary_graphs(slotted)
+    return [Embed(slotted), Body(slotted), FillMask(slotted), *heads, *own]

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from langmod.architectures import EncoderArchitecture
 from langmod.branching import SlotSource
 from langmod.slotted import BankSource, SlottedBase, banks_of
 from langmod.specs import ROLES, Axis, BankSpec, TensorSpec
@@ -88,6 +89,23 @@ class SlottedGraph(nn.Module):
         with torch.no_grad(), self.slotted.using(recorder):
             self.compute(self.example(Sizes()), recorder)
         return recorder.names
+
+
+class EncoderGraph(SlottedGraph):
+    """A part of an encoder base."""
+
+    @property
+    def encoder(self) -> EncoderArchitecture:
+        """The base's architecture."""
+        found = self.slotted.architecture
+        if not isinstance(found, EncoderArchitecture):
+            raise TypeError(f"{type(found).__name__} is no encoder")
+        return found
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.encoder.width
 
 
 class PlainGraph(SlottedGraph):

@@ -103,7 +103,8 @@ def export_module(
     assert found.manifest is not None, "there are no faults"
     assert found.store is not None, "there are no faults"
     tensors = {name: each.float().numpy() for name, each in found.checkpoint.tensors.items()}
-    digest = found.store.publish(found.manifest, tensors)
+    own = found.checkpoint.vocabulary
+    digest = found.store.publish(found.manifest, tensors, own[1] if own else None)
     return Published(found.name, digest, found.max_difference)
 
 
@@ -168,6 +169,7 @@ def _manifest(
             "base": spec.name,
             "base_digest": spec.digest,
             "tokenizer_digest": spec.tokenizer_digest,
+            "vocabulary": checkpoint.vocabulary[0] if checkpoint.vocabulary else None,
             "tensors": (),
             "sha256": "",
         }
@@ -202,7 +204,7 @@ def check_module(slotted: SlottedBase, base: Path, role: Role, tensors: dict[str
     worst = 0.0
     for graph in graphs:
         feed = entered(graph, module_feed(graph, role, tensors), role, tensors)
-        if "slots" not in feed:
+        if feed.keys().isdisjoint({"slots", *(f"{role}.{name}" for name in tensors)}):
             continue
         session = ort.InferenceSession(
             str(folder / f"{graph.name}.onnx"), providers=["CPUExecutionProvider"]
@@ -232,8 +234,13 @@ def fp32_graphs(slotted: SlottedBase, base: Path) -> Path:
 
 
 def module_feed(graph: SlottedGraph, role: Role, tensors: dict[str, Tensor]) -> Feed:
-    """An example feed whose first row is the bare base and whose other rows run the module."""
+    """An example feed whose first row is the bare base and whose other rows run the module.
+
+    Graphs that take a module's tensors as inputs run it in every row.
+    """
     feed = graph.example(Sizes(slots=2))
+    given = {f"{role}.{name}": tensor for name, tensor in tensors.items()}
+    feed |= {name: given[name] for name in feed.keys() & given.keys()}
     if "slots" in feed:
         feed["slots"][1:] = 0
         feed["slots"][1:, ROLES.index(role)] = 1

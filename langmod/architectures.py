@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -172,6 +173,22 @@ class EncoderArchitecture(Architecture):
     def words(self, token_ids: Tensor) -> Tensor:
         """Token ids ``[B, T]`` → word vectors ``[B, T, D]``, before positions and norm."""
         return self.backbone.embeddings.word_embeddings(token_ids)
+
+    def placed(self, words: Tensor, token_types: Tensor | None) -> Tensor:
+        """Word vectors ``[B, T, D]`` with positions and token types, normed, as layers take them.
+
+        Done part by part, past the hooks of the module that does it for the layers.
+        """
+        embeddings = self.backbone.embeddings
+        places = torch.arange(words.shape[1], device=words.device) + self.first_position  # [T]
+        types = torch.zeros_like(places) if token_types is None else token_types
+        vectors = embeddings.position_embeddings(places) + embeddings.token_type_embeddings(types)
+        return embeddings.LayerNorm(words + vectors)
+
+    def blank_layer(self) -> nn.Module:
+        """A layer of the base's shape without weights or hooks."""
+        with torch.device("meta"):
+            return type(self.backbone.encoder.layer[0])(self.model.config).eval()
 
     @property
     def first_position(self) -> int:

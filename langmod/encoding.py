@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from langmod.errors import BadRequest, ConfigError, TextTooLong
-from langmod.specs import SHORTEST_TEXT, BaseSpec
+from langmod.specs import SHORTEST_TEXT, BaseSpec, Vocabulary
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -46,26 +46,30 @@ class Encoded:
 
 
 class TextEncoder:
-    """The tokenizer of one base."""
+    """The tokenizer of one base, or of a module that brings a vocabulary."""
 
-    def __init__(self, tokenizer_json: Path, base: BaseSpec) -> None:
-        """Reads the tokenizer.
+    def __init__(
+        self, tokenizer_json: Path | bytes, base: BaseSpec, own: Vocabulary | None = None
+    ) -> None:
+        """Reads the tokenizer, a file or its content; ``own`` is the vocabulary of a module.
 
         Raises:
             ConfigError: no such file, or not a tokenizer.
         """
-        self.base = base
+        special = own.model_dump(exclude={"size", "sha256"}) if own else {}
+        self.base = base = base.model_copy(update=special)
         self.taken = 0
         """Positions of each row that soft prompts take."""
         try:
-            content = json.loads(tokenizer_json.read_text(encoding="utf-8"))
+            content = json.loads(_content(tokenizer_json))
             self.control_ids = _control_ids(content, base)
             _hide_control_tokens(content, self.control_ids, base.mask_id)
             self._json = json.dumps(content, ensure_ascii=False)
             self._tokenizer = _build(self._json)
         # A file that is no tokenizer fails inside the library, which raises a bare Exception.
         except Exception as error:
-            raise ConfigError(f"{tokenizer_json} is no tokenizer: {error}") from error
+            name = tokenizer_json if isinstance(tokenizer_json, Path) else "tokenizer.json"
+            raise ConfigError(f"{name} is no tokenizer: {error}") from error
         model = content["model"]
         self._continuation = model.get("continuing_subword_prefix") or None
         self.vocabulary = self._tokenizer.get_vocab_size()
@@ -190,6 +194,10 @@ class TextEncoder:
                 got=got,
                 limit=self.room,
             )
+
+
+def _content(tokenizer_json: Path | bytes) -> bytes:
+    return tokenizer_json.read_bytes() if isinstance(tokenizer_json, Path) else tokenizer_json
 
 
 def _build(content: str) -> Tokenizer:

@@ -115,10 +115,12 @@ class Surroundings:
         return (), {**named, "inputs_embeds": rows.words, "attention_mask": rows.mask}
 
     def _rows(self, given: Mapping[str, Any]) -> Rows:
-        token_ids: Tensor | None = given.get("input_ids")
-        words: Tensor = (
-            given["inputs_embeds"] if token_ids is None else self._architecture.words(token_ids)
-        )
+        token_ids: Any = given.get("input_ids")
+        words: Any = given.get("inputs_embeds")
+        if token_ids is not None:
+            # Ids beyond the base's are of other vocabularies, whose rows get their own vectors.
+            known = token_ids < self._architecture.model.config.vocab_size
+            words = self._architecture.words(token_ids.where(known, 0))
         mask = given.get("attention_mask")
         if mask is None:
             mask = torch.ones(words.shape[:2], dtype=torch.int64, device=words.device)

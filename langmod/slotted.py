@@ -99,6 +99,8 @@ def _role(name: str) -> Role:
     return "language" if name.startswith("language.") else "task"
 
 
+Decode = Callable[[Tensor, Tensor, SlotSource], Tensor]
+"""Vectors ``[..., D]``, their logits ``[..., V]``, the source → logits."""
 Point = tuple[str, str, str]
 """``inputs``, ``outputs`` or ``sublayer``; the stack; the path in a layer, or the sublayer."""
 EMBEDDINGS: Point = ("outputs", "embeddings", "")
@@ -185,6 +187,14 @@ class SlottedBase(nn.Module):
     def around_rows(self, around: Around) -> None:
         """Changes whole rows before the base reads them, and what it made of them."""
         self._surroundings.add(around)
+
+    def on_logits(self, decode: Decode) -> None:
+        """Changes the vocabulary's logits."""
+
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+            return logits if self._source is None else decode(inputs[0], logits, self._source)
+
+        self.architecture.vocabulary.register_forward_hook(hook)
 
     def _use(self, source: SlotSource | None) -> None:
         self._source = source

@@ -166,6 +166,20 @@ class Metric(Frozen):
     """Digest of the data it was measured on."""
 
 
+class Vocabulary(Frozen):
+    """The tokens that a module brings, where it has a vocabulary of its own."""
+
+    size: int
+    """V"""
+    pad_id: int
+    eos_id: int
+    mask_token: str
+    """How a request writes a mask in texts that this module reads."""
+    mask_id: int
+    sha256: str
+    """Of tokenizer.json."""
+
+
 class ModuleManifest(Frozen):
     """``module.json``: a published module, immutable, named by the digest of its files."""
 
@@ -195,6 +209,8 @@ class ModuleManifest(Frozen):
     tensors: tuple[TensorSpec, ...]
     sha256: str
     """Of slots.safetensors."""
+    vocabulary: Vocabulary | None = None
+    """Of a module with a ``tokenizer.json`` of its own; others read the base's tokens."""
     licence: str
     data: str
     """The data it was trained on: corpus digest and sources."""
@@ -234,6 +250,12 @@ class ModuleManifest(Frozen):
             found.append(f"made for another tokenizer ({self.tokenizer_digest[:12]})")
         found += self._prompt_faults(base)
         slots = {bank.tensor: bank for bank in banks if bank.role == self.role}
+        if not any(name.startswith(f"{self.method}.") for name in slots):
+            return [
+                *found,
+                f"the graphs take no {self.role} modules of method {self.method}: export the "
+                "graphs again",
+            ]
         for tensor in self.tensors:
             bank = slots.get(tensor.name)
             if bank is None:
@@ -242,6 +264,8 @@ class ModuleManifest(Frozen):
                 found.append(
                     f"{tensor.name} has shape {list(tensor.shape)}, allowed {list(bank.row_shape)}"
                 )
+            else:
+                found += self._vocabulary_faults(tensor, bank)
         return found
 
     def _prompt_faults(self, base: BaseSpec) -> list[str]:
@@ -255,6 +279,15 @@ class ModuleManifest(Frozen):
                 f"{base.max_tokens} tokens"
             )
         return found
+
+    def _vocabulary_faults(self, tensor: TensorSpec, bank: BankSpec) -> list[str]:
+        """Where a tensor is of more or fewer tokens than the module's vocabulary has."""
+        own = self.vocabulary.size if self.vocabulary else "none"
+        return [
+            f"{tensor.name} has {size} tokens, the module's vocabulary {own}"
+            for size, axis in zip(tensor.shape, bank.row_shape, strict=True)
+            if isinstance(axis, str) and axis.startswith("V.") and size != own
+        ]
 
 
 def _fits(shape: tuple[Axis, ...], allowed: tuple[Axis, ...]) -> bool:

@@ -1,8 +1,8 @@
 """The store of one base: published modules, immutable, named by digest.
 
-Export publishes here while services read: ``<name>/<digest>/{module.json, slots.safetensors}``, and
-``<name>/latest`` says which digest serves. The format and every check are here; the files lie in a
-``langmod.storage``.
+Export publishes here while services read: ``<name>/<digest>/{module.json, slots.safetensors}``,
+with ``tokenizer.json`` where a module brings a vocabulary, and ``<name>/latest`` says which digest
+serves. The format and every check are here; the files lie in a ``langmod.storage``.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ from safetensors.numpy import save as dump_tensors
 
 from langmod.digests import SHORT
 from langmod.errors import BadRequest, BrokenModule, UnknownModule
-from langmod.specs import ModuleManifest, TensorSpec
-from langmod.storage import LATEST, MANIFEST, TENSORS, Held, Storage, open_storage
+from langmod.specs import ModuleManifest, TensorSpec, Vocabulary
+from langmod.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Held, Storage, open_storage
 
-__all__ = ["LATEST", "MANIFEST", "TENSORS", "Module", "ModuleStore", "pointed_at"]
+__all__ = ["LATEST", "MANIFEST", "TENSORS", "TOKENIZER", "Module", "ModuleStore", "pointed_at"]
 DTYPES = ("float32", "float16")
 
 
@@ -33,6 +33,8 @@ class Module:
     digest: str
     tensors: Mapping[str, np.ndarray]
     """``BankSpec.tensor`` → what one slot of that bank takes."""
+    tokenizer: bytes | None = None
+    """The ``tokenizer.json`` of a module with a vocabulary of its own."""
 
     @cached_property
     def key(self) -> str:
@@ -41,8 +43,8 @@ class Module:
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes of all its tensors."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
+        """Bytes of all its tensors, and of its tokenizer."""
+        return sum(tensor.nbytes for tensor in self.tensors.values()) + len(self.tokenizer or b"")
 
 
 class ModuleStore:
@@ -56,26 +58,38 @@ class ModuleStore:
         """
         self.storage = place if isinstance(place, Storage) else open_storage(place)
 
-    def publish(self, manifest: ModuleManifest, tensors: Mapping[str, np.ndarray]) -> str:
+    def publish(
+        self,
+        manifest: ModuleManifest,
+        tensors: Mapping[str, np.ndarray],
+        tokenizer: bytes | None = None,
+    ) -> str:
         """Puts one version in place and points ``latest`` at it; returns its digest.
 
-        The manifest's ``sha256`` and ``tensors`` are filled in here from what is written. A reader
-        sees the version before or this one, never a part of it.
+        ``tokenizer`` is there exactly when the manifest has a ``vocabulary``. The manifest's
+        ``tensors`` and sha256 sums are filled in here from what is written. A reader sees the
+        version before or this one, never a part of it.
 
         Raises:
-            BrokenModule: a tensor is neither float32 nor float16, or not finite.
+            BrokenModule: a tensor is neither float32 nor float16, or not finite; a vocabulary
+                without its tokenizer.
             Unavailable: the store cannot be reached.
         """
         payload = dump_tensors({name: np.ascontiguousarray(t) for name, t in tensors.items()})
+        files = {TENSORS: payload} | ({TOKENIZER: tokenizer} if tokenizer is not None else {})
         sealed = manifest.model_copy(
-            update={"tensors": _describe(tensors), "sha256": hashlib.sha256(payload).hexdigest()}
+            update={
+                "tensors": _describe(tensors),
+                "sha256": hashlib.sha256(payload).hexdigest(),
+                "vocabulary": _sealed_vocabulary(manifest, tokenizer),
+            }
         )
         _refuse(sealed.name, _tensor_faults(sealed, tensors))
         text = (sealed.model_dump_json(indent=2) + "\n").encode()
         digest = hashlib.sha256(text).hexdigest()[:SHORT]
         if not self._intact(sealed.name, digest):
             # The manifest comes last: a version that has one is whole.
-            self.storage.put(sealed.name, digest, {TENSORS: payload, MANIFEST: text})
+            self.storage.put(sealed.name, digest, files | {MANIFEST: text})
         self.storage.point(sealed.name, digest)
         return digest
 
@@ -167,7 +181,9 @@ class ModuleStore:
         except (SafetensorError, KeyError, ValueError) as error:
             raise BrokenModule(f"module {name!r}: {TENSORS} is no safetensors: {error}") from error
         _refuse(name, _tensor_faults(manifest, tensors))
-        return Module(manifest, digest, tensors)
+        own = manifest.vocabulary
+        tokenizer = self._sealed(name, digest, TOKENIZER, own.sha256) if own else None
+        return Module(manifest, digest, tensors, tokenizer)
 
     def look(self) -> None:
         """Makes the next reading a fresh one, where readings are kept for a while; here none is."""
@@ -243,6 +259,18 @@ def pointed_at(name: str, latest: bytes) -> str:
 
 def _is_digest(text: str) -> bool:
     return len(text) == SHORT and set(text) <= set("0123456789abcdef")
+
+
+def _sealed_vocabulary(manifest: ModuleManifest, tokenizer: bytes | None) -> Vocabulary | None:
+    """The manifest's vocabulary with the sha256 of its tokenizer."""
+    own = manifest.vocabulary
+    if own is not None and tokenizer is not None:
+        return own.model_copy(update={"sha256": hashlib.sha256(tokenizer).hexdigest()})
+    if own is not None:
+        raise BrokenModule(f"module {manifest.name!r}: {TOKENIZER} of its vocabulary is missing")
+    if tokenizer is not None:
+        raise BrokenModule(f"module {manifest.name!r}: {TOKENIZER} is of no vocabulary")
+    return None
 
 
 def _describe(tensors: Mapping[str, np.ndarray]) -> tuple[TensorSpec, ...]:

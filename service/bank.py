@@ -77,7 +77,7 @@ class Bank:
 
         Waits while other batches hold too much. A batch must fit by itself: see ``split``.
         """
-        wanted = {role: _modules(stacks, role) for role in ROLES}
+        wanted = {role: self._modules(stacks, role) for role in ROLES}
         held: list[Role] = []
         with self._changed:
             self._changed.wait_for(lambda: self._has_room(wanted))
@@ -137,9 +137,16 @@ class Bank:
         slots = np.zeros((len(stacks), len(ROLES)), np.int64)  # [B, 2]
         for row, stack in enumerate(stacks):
             for column, role in enumerate(ROLES):
-                if (module := stack.module(role)) is not None:
+                module = stack.module(role)
+                if module is not None and self.roles[role].tables.take(module):
                     slots[row, column] = self.roles[role].resident[module.key].slot
         return slots
+
+    def _modules(self, stacks: Sequence[Stack], role: Role) -> dict[str, Module]:
+        """Those that need a slot; rows of others have slot 0."""
+        modules = (stack.module(role) for stack in stacks)
+        takes = self.roles[role].tables.take
+        return {each.key: each for each in modules if each is not None and takes(each)}
 
 
 class Part:
@@ -154,12 +161,9 @@ class Part:
         """Takes a row in; whether there is room for it."""
         for role, slots in self._roles.items():
             module = stack.module(role)
-            if module is not None and (role, module.key) not in self._seen:
+            if module is None or not slots.tables.take(module):
+                continue
+            if (role, module.key) not in self._seen:
                 self._seen.add((role, module.key))
                 self._layouts[role] = self._layouts[role].beside(slots.widths(module))
         return all(slots.allows(self._layouts[role]) for role, slots in self._roles.items())
-
-
-def _modules(stacks: Sequence[Stack], role: Role) -> dict[str, Module]:
-    modules = (stack.module(role) for stack in stacks)
-    return {module.key: module for module in modules if module is not None}

@@ -4,20 +4,27 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import onnxruntime as ort
 
 from langmod.encoding import Encoded, IntArray
 from langmod.errors import LangmodError
+from langmod.langid import LanguageIdentifier
 from langmod.tasks import TASKS, Example, HeadTask, Text
 from langmod.tasks.fill_mask import candidates_needed, mask_positions
 from service.bank import Pinned, Stack, prompt_of
 from service.engine import Engine, Json, Outcome, Prepared, Spoken
-from service.rows import Shape, batch_shape, length_of, mask_of, tokens_of, words_of
+from service.rows import Shape, Value, batch_shape, length_of, mask_of, tokens_of, words_of
 from service.schemas import ClassifyRequest, TextsRequest
 from service.session import Array
+from service.settings import Settings
 from service.stacks import Wanted
+from service.vocabularies import OwnVocabulary, Vocabularies
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +36,13 @@ class EncoderRow:
     language: str
     stack: Stack
     example: Example
+    own: OwnVocabulary | None = None
+    """The words of its language module, where that does not read the base's."""
+
+    @property
+    def head(self) -> tuple[str, OwnVocabulary | None]:
+        """What it shares with the rows that run through one head together."""
+        return self.kind, self.own if self.kind == "fill_mask" else None
 
     @property
     def length(self) -> int:
@@ -64,6 +78,12 @@ class EncoderRow:
 class EncoderEngine(Engine[EncoderRow]):
     """Serves fill_mask, embed and every task with a head."""
 
+    def __init__(
+        self, folder: Path, settings: Settings, identifier: LanguageIdentifier | None
+    ) -> None:
+        super().__init__(folder, settings, identifier)
+        self._vocabularies = Vocabularies(self.graphs, settings.provider)
+
     async def ask(self, kind: str, request: TextsRequest | ClassifyRequest) -> list[Outcome]:
         """Answers a request of one kind of task; a fault of one text stands in its place.
 
@@ -93,10 +113,11 @@ class EncoderEngine(Engine[EncoderRow]):
             own = spoken[place]
             modules_of_row = stack(own.tag)
             labels = modules_of_row.task.manifest.labels if modules_of_row.task else ()
-            encoder = self.encoder.beside(len(modules_of_row.prompt))
-            encoded = TASKS[kind].encode(encoder, text)
-            example = Example(text, encoded, self.encoder, labels, top_k)
-            row = EncoderRow(kind, own.tag, modules_of_row, example)
+            words = self._vocabularies.of(modules_of_row.language)
+            encoder = words.encoder if words else self.encoder
+            encoded = TASKS[kind].encode(encoder.beside(len(modules_of_row.prompt)), text)
+            example = Example(text, encoded, encoder, labels, top_k)
+            row = EncoderRow(kind, own.tag, modules_of_row, example, words)
             return Prepared(row, lambda output: _answer(row, own, output))
 
         return prepare
@@ -104,16 +125,34 @@ class EncoderEngine(Engine[EncoderRow]):
     def execute(self, rows: list[EncoderRow], pinned: Pinned) -> Sequence[Any]:
         """Hidden states for all rows, then each kind's head for its own rows."""
         shape = batch_shape(rows, self.base)
-        feeds = {**self._inputs(rows, shape), "words": words_of(rows, shape, self.graphs),
+        feeds = {**self._inputs(rows, shape), "words": self._words(rows, shape),
                  "slots": pinned.slots}  # fmt: skip
         hidden = self.graphs["body"].run(feeds, pinned.tables)["hidden"]  # [B, T, D]
+        _leave(rows, hidden)
         outputs: list[Any] = [None] * len(rows)
-        for kind in {row.kind for row in rows}:
-            places = [place for place, row in enumerate(rows) if row.kind == kind]
+        for (kind, _), places in _grouped([row.head for row in rows]).items():
             some = Part([rows[place] for place in places], hidden[places], pinned.slots[places])
             for place, output in zip(places, self._head(kind, some, pinned), strict=True):
                 outputs[place] = output
         return outputs
+
+    def _words(self, rows: list[EncoderRow], shape: Shape) -> Value:
+        """What the body reads, ``[B, T, D]``, each row's from its own vocabulary."""
+        groups = _grouped([row.own for row in rows])
+        if list(groups) == [None]:
+            return words_of(rows, shape, self.graphs)
+        words = np.zeros((*shape, self.base.width), np.float32)
+        for own, places in groups.items():
+            some = [rows[place] for place in places]
+            if own is None:
+                found = words_of(some, (len(some), shape[1]), self.graphs)
+                words[places] = found.numpy() if isinstance(found, ort.OrtValue) else found
+                continue
+            for place, row, each in zip(places, some, own.read(some), strict=True):
+                words[place, tokens_of(row)] = each
+                if len(row.prompt):
+                    words[place, : len(row.prompt)] = row.prompt
+        return words
 
     def _inputs(self, rows: Sequence[EncoderRow], shape: Shape) -> dict[str, Array]:
         types = np.zeros(shape, np.int64)
@@ -136,9 +175,11 @@ class EncoderEngine(Engine[EncoderRow]):
         ]
 
     def _fill_masks(self, part: "Part", pinned: Pinned) -> list[Mapping[str, Array]]:
-        columns = [mask_positions(row.encoded, self.encoder) + len(row.prompt) for row in part.rows]
+        columns = [
+            mask_positions(row.encoded, row.example.encoder) + len(row.prompt) for row in part.rows
+        ]
         counts = [len(each) for each in columns]
-        k = max(candidates_needed(self.encoder, row.example.top_k) for row in part.rows)
+        k = max(candidates_needed(row.example.encoder, row.example.top_k) for row in part.rows)
         rows = np.repeat(np.arange(len(counts)), counts)  # [N]
         feeds = {
             "hidden": part.hidden,
@@ -147,7 +188,13 @@ class EncoderEngine(Engine[EncoderRow]):
             "columns": np.concatenate(columns),  # [N]
             "k": np.array([k], np.int64),
         }
-        found = self.graphs["fill_mask"].run(feeds, pinned.tables)  # [N, K] each
+        own = part.rows[0].own
+        # A vocabulary of a module's own is no place of any bank.
+        found = (  # [N, K] each
+            own.fill_mask({name: each for name, each in feeds.items() if name != "slots"})
+            if own
+            else self.graphs["fill_mask"].run(feeds, pinned.tables)
+        )
         cuts = np.cumsum(counts)[:-1]
         each = zip(*(np.split(found[name], cuts) for name in ("scores", "tokens")), strict=True)
         return [{"scores": scores, "tokens": tokens} for scores, tokens in each]
@@ -174,6 +221,25 @@ class Part:
     def trimmed(self, values: Array) -> list[Array]:
         """``[B, T, …]`` row by row, the tokens alone."""
         return [value[tokens_of(row)] for row, value in zip(self.rows, values, strict=True)]
+
+
+def _leave(rows: list[EncoderRow], hidden: Array) -> None:
+    """Takes rows with words of their own on to what heads read, ``[B, T, D]`` in place."""
+    for own, places in _grouped([row.own for row in rows]).items():
+        if own is None:
+            continue
+        some = [rows[place] for place in places]
+        spans = [(place, tokens_of(row)) for place, row in zip(places, some, strict=True)]
+        for span, left in zip(spans, own.leave(some, [hidden[s] for s in spans]), strict=True):
+            hidden[span] = left
+
+
+def _grouped(keys: Sequence[Key]) -> dict[Key, list[int]]:
+    """Each key's places."""
+    groups: dict[Key, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    return groups
 
 
 def _answer(row: EncoderRow, spoken: Spoken, output: Mapping[str, Array]) -> Json:

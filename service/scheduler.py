@@ -167,16 +167,22 @@ class Scheduler(Generic[Row, Answer]):
         )
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._lanes.rows)
-                if self._closed:
-                    return
-                batch = self._lanes.take(self.limits.batch_tokens, self.limits.batch_rows)
-            metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
-            live = [each for each in batch if each.future.set_running_or_notify_cancel()]
-            if live:
-                self._measure_and_answer(live)
+        # Between batches no name here holds on to rows, whose modules may be evicted by then.
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Waits for rows and answers a batch; False when the scheduler was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._lanes.rows)
+            if self._closed:
+                return False
+            batch = self._lanes.take(self.limits.batch_tokens, self.limits.batch_rows)
+        metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
+        live = [each for each in batch if each.future.set_running_or_notify_cancel()]
+        if live:
+            self._measure_and_answer(live)
+        return True
 
     def _measure_and_answer(self, tickets: list[Ticket[Row, Answer]]) -> None:
         started = time.monotonic()

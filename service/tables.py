@@ -60,6 +60,10 @@ class Tables:
         """Slot → names of the tensors that may be other than zero there."""
         self.lay_out(self.bare, {})
 
+    def take(self, module: Module) -> bool:
+        """Whether any of a module's tensors lies here; the others are held in memory alone."""
+        return not self._specs.keys().isdisjoint(module.tensors)
+
     def widths(self, module: Module) -> Widths:
         """How wide the banks must be for a module."""
         found: dict[str, int] = {}

@@ -150,6 +150,9 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     slotted = SlottedBase(load_base(folder))
     generator = torch.Generator().manual_seed(config.optimisation.seed)
     method = METHODS[config.method]
+    reason = method.unfit(spec.kind, config.role)
+    if reason is not None and config.train == "module":
+        raise ConfigError(f"{config.name}: {reason}")
     settings = method.Config.model_validate(config.method_config)
     tensors = (
         method.fresh(settings, slotted.architecture, generator) if config.train == "module" else {}
@@ -189,7 +192,9 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
     """Masked text of one language, or pairs of one direction."""
     from training.language_data import masked_text, one_direction
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    method = METHODS[config.method]
+    own = method.tokenizer(method.Config.model_validate(config.method_config))
+    tokenizer = AutoTokenizer.from_pretrained(own if own and config.train == "module" else folder)
     settings = config.optimisation
     examples = settings.steps * settings.batch_size * settings.gradient_accumulation
     data, collator = (

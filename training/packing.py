@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from langmod.encoding import TextEncoder
 from training.sampling import draw, draws_per_language
 
 IGNORED = -100
@@ -35,6 +36,13 @@ class Special:
             tokenizer.pad_token_id,
             tokenizer.mask_token_id,
         )
+
+    @classmethod
+    def read_by(cls, encoder: TextEncoder) -> "Special":
+        """Reads them from what an encoder puts around a text."""
+        ends, base = encoder.encode("").token_ids, encoder.base
+        assert base.mask_id is not None, "translators mask nothing"
+        return cls(int(ends[0]), int(ends[-1]), base.pad_id, base.mask_id)
 
 
 def token_lists(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[list[int]]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from langmod.architectures import load_base
 from langmod.bases import load_spec, resolve_base
 from langmod.config import Frozen, write_atomic
 from langmod.encoding import TextEncoder
 from langmod.languages import canonical
+from langmod.methods import METHODS
 from langmod.rows import prompt_length
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import BaseSpec, Metric
@@ -65,15 +65,23 @@ class Scored:
     def __init__(self, slotted: SlottedBase, spec: BaseSpec, folder: Path) -> None:
         self.slotted, self.spec = slotted, spec
         self.encoder = TextEncoder(folder / "tokenizer.json", spec)
-        self.special = Special.of(AutoTokenizer.from_pretrained(folder))
         self.sparse = SparseHead(slotted.architecture.vocabulary_head())
 
-    def place(self, tensors: Mapping[str, Tensor], place: Place, sample: Sample) -> list[Metric]:
-        """What a language module does for its language or direction; no tensors: the bare base."""
+    def place(
+        self,
+        tensors: Mapping[str, Tensor],
+        place: Place,
+        sample: Sample,
+        encoder: TextEncoder | None = None,
+    ) -> list[Metric]:
+        """What a language module does for its language or direction; no tensors: the bare base.
+
+        ``encoder`` is of a module that brings a vocabulary.
+        """
         device = self.slotted.model.device
         named = {f"language.{name}": each.to(device) for name, each in tensors.items()}
         self.slotted.eval()
-        encoder = self.encoder.beside(prompt_length(named))
+        encoder = (encoder or self.encoder).beside(prompt_length(named))
         with torch.no_grad(), self.slotted.using(FixedSource(named)):
             if len(place) == 1:
                 return self._language(place[0], sample, encoder)
@@ -86,7 +94,7 @@ class Scored:
             lambda ids, mask: self.slotted.model(input_ids=ids, attention_mask=mask).logits,
             self.sparse,
             [_read(text, encoder) for text in texts],
-            self.special,
+            Special.read_by(encoder),
             self.slotted.model.device,
         )
         signature = f"pll|sentences:{len(texts)}|seed:{SEED}|fp32"
@@ -198,7 +206,16 @@ def score_language_run(
     place = tuple(canonical(tag or "") for tag in named)
     detached = {name: tensor.detach() for name, tensor in tensors.items()}
     samples = [Sample(corpus=config.text, split=split) for split in splits]
-    return [metric for sample in samples for metric in scored.place(detached, place, sample)]
+    encoder = own_encoder(config, scored.spec) if tensors else None
+    return [
+        metric for sample in samples for metric in scored.place(detached, place, sample, encoder)
+    ]
+
+
+def own_encoder(config: "ModuleConfig", spec: BaseSpec) -> TextEncoder | None:
+    """What reads text for a run that brought a vocabulary."""
+    found = METHODS[config.method].vocabulary(config.out / config.name)
+    return None if found is None else TextEncoder(found[1], spec, found[0])
 
 
 def open_base(name: str) -> Scored:

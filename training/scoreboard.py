@@ -12,6 +12,7 @@ from torch import Tensor
 
 from langmod.bases import resolve_base
 from langmod.config import Frozen, RunConfig, write_atomic
+from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError, ModuleMismatch
 from langmod.languages import canonical
 from langmod.slotted import banks_of
@@ -134,7 +135,11 @@ def place_row(scored: Scored, sample: Sample, place: Place, module: Module | Non
         digest=module.digest if module else None,
         method=module.manifest.method if module else "none",
         language="-".join(place),
-        metrics=tuple(scored.place(tensors_of(module) if module else {}, place, sample)),
+        metrics=tuple(
+            scored.place(
+                tensors_of(module) if module else {}, place, sample, encoder_of(module, scored.spec)
+            )
+        ),
     )
 
 
@@ -179,6 +184,13 @@ def place_of(manifest: ModuleManifest) -> Place:
     if manifest.source and manifest.target:
         return manifest.source, manifest.target
     return (manifest.languages[0],)
+
+
+def encoder_of(module: Module | None, spec: BaseSpec) -> TextEncoder | None:
+    """What reads text for a module that brings a vocabulary."""
+    if module is None or module.tokenizer is None:
+        return None
+    return TextEncoder(module.tokenizer, spec, module.manifest.vocabulary)
 
 
 def tensors_of(module: Module) -> dict[str, Tensor]:

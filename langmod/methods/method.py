@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from langmod.architectures import Architecture
 from langmod.config import Frozen
-from langmod.specs import BankSpec, Kind, Role
+from langmod.specs import BankSpec, Kind, Role, Vocabulary
 
 if TYPE_CHECKING:
     from langmod.slotted import SlottedBase
@@ -90,6 +90,20 @@ class Method(ABC):
     @abstractmethod
     def recognises(self, folder: Path) -> bool:
         """Whether a checkpoint folder without a ``run.json`` is one of this method."""
+
+    def tokenizer(self, config: MethodConfig) -> Path | None:
+        """The folder of the tokenizer whose words a module learns; None: the base's own."""
+        del config
+        return None
+
+    def vocabulary(self, folder: Path) -> tuple[Vocabulary, bytes] | None:
+        """The tokens that a checkpoint brings and its ``tokenizer.json``; None: the base's.
+
+        Raises:
+            BrokenModule: files are missing or damaged.
+        """
+        del folder
+        return None
 
     def frozen_layers(
         self, config: MethodConfig, architecture: Architecture

@@ -3,9 +3,18 @@
 from pathlib import Path
 
 from langmod.storage.folder import FolderStorage
-from langmod.storage.storage import LATEST, MANIFEST, TENSORS, Held, Storage
+from langmod.storage.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Held, Storage
 
-__all__ = ["LATEST", "MANIFEST", "TENSORS", "FolderStorage", "Held", "Storage", "open_storage"]
+__all__ = [
+    "LATEST",
+    "MANIFEST",
+    "TENSORS",
+    "TOKENIZER",
+    "FolderStorage",
+    "Held",
+    "Storage",
+    "open_storage",
+]
 
 
 def open_storage(place: str | Path) -> Storage:

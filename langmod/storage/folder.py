@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
-from langmod.storage.storage import LATEST, MANIFEST, TENSORS, Held, Storage
+from langmod.storage.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Held, Storage
 
 RACY_NS = 50_000_000
 """A folder changed less than this before it was read may have changed again unseen, as in git."""
@@ -77,7 +77,7 @@ class FolderStorage(Storage):
 
     def stamp(self, name: str, digest: str) -> object:
         """Times and inodes of the version's files."""
-        files = [self.folder / name / digest / file for file in (MANIFEST, TENSORS)]
+        files = [self.folder / name / digest / file for file in (MANIFEST, TENSORS, TOKENIZER)]
         states = [file.stat() for file in files if file.is_file()]
         return tuple((each.st_mtime_ns, each.st_ino) for each in states)
 

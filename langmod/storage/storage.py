@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 MANIFEST = "module.json"
 TENSORS = "slots.safetensors"
+TOKENIZER = "tokenizer.json"
+"""Only in versions that bring a vocabulary."""
 LATEST = "latest"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load_file
@@ -64,6 +65,49 @@ def state_dict_model(base, folder):
     return base.model.eval()
 
 
+class Composed(torch.nn.Module):
+    """XPT as a plain composition of Hugging Face's modules: no library has it."""
+
+    def __init__(self, base, tensors):
+        super().__init__()
+        self.base, self.bias = base, tensors["xpt.bias"]
+        self.words = torch.nn.Embedding.from_pretrained(tensors["xpt.words"])
+        self.entry, self.exit = (self.layer(tensors, f"xpt.{each}.") for each in ("entry", "exit"))
+
+    def layer(self, tensors, start):
+        made = type(self.base.backbone.encoder.layer[0])(self.base.model.config).eval()
+        made.load_state_dict(
+            {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+        )
+        return made
+
+    def forward(self, input_ids, attention_mask):
+        """Embedding, layer, the base without its words, layer, the base's head on those words."""
+        model, embeddings = self.base.model, self.base.backbone.embeddings
+        bert = model.config.model_type == "bert"
+        first = 0 if bert else model.config.pad_token_id + 1
+        positions = torch.arange(input_ids.shape[1]).expand_as(input_ids) + first
+        never = (1.0 - attention_mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
+        words = self.words(input_ids) + embeddings.position_embeddings(positions)
+        words = words + embeddings.token_type_embeddings(torch.zeros_like(input_ids))
+        entered = self.entry(embeddings.LayerNorm(words), never)[0]
+        inner = self.base.backbone(inputs_embeds=entered, attention_mask=attention_mask)
+        hidden = self.exit(inner.last_hidden_state, never)[0]
+        if bert:
+            transformed = model.cls.predictions.transform(hidden)
+        else:
+            transformed = model.lm_head.layer_norm(
+                torch.nn.functional.gelu(model.lm_head.dense(hidden))
+            )
+        logits = torch.nn.functional.linear(transformed, self.words.weight, self.bias)
+        return SimpleNamespace(last_hidden_state=hidden, logits=logits)
+
+
+def composed_model(base, folder):
+    state = load_file(folder / "xpt.safetensors")
+    return Composed(base, {f"xpt.{name}": tensor for name, tensor in state.items()}).eval()
+
+
 def as_mbart(model):
     """M2M100 as mBART, which has the same layers and which `adapters` knows.
 
@@ -105,5 +149,6 @@ REFERENCES: dict[str, dict[str, Reference]] = {
     "lora": {"encoder": LORA, "translator": LORA},
     "parallel_bottleneck": ADAPTERS,
     "soft_prompt": {"encoder": PROMPT, "translator": PROMPT},
+    "xpt": {"encoder": Reference("Hugging Face's layers", composed_model)},
 }
 """Method → kind of base → its reference; a method without one fails the tests."""

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from langmod.errors import BadRequest, BrokenModule, ConfigError, Unavailable, UnknownModule
-from langmod.storage import LATEST, MANIFEST, TENSORS, open_storage
+from langmod.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, open_storage
 from langmod.storage.url import UrlStorage
 from langmod.store import ModuleStore
 from tests.langmod.places import PLACES
-from tests.service.modules import manifest, tensors
+from tests.service.modules import WORDS, manifest, tensors
 
 
 @pytest.fixture(params=PLACES)
@@ -53,6 +53,45 @@ def test_what_one_publishes_another_reads(publisher, reader):
         np.testing.assert_array_equal(module.tensors[name], tensor)
     assert publish(publisher) == digest
     assert reader.versions("mn") == [digest]
+
+
+def publish_words(store, text=b"{}", name="mn"):
+    """A module that brings a vocabulary."""
+    return store.publish(manifest(name, vocabulary=WORDS), tensors(), text)
+
+
+def test_a_vocabulary_is_part_of_its_version(place, publisher, reader):
+    plain, first, second = (
+        publish(publisher),
+        publish_words(publisher),
+        publish_words(publisher, b"[]"),
+    )
+    assert len({plain, first, second}) == 3
+    for digest, text in ((plain, None), (first, b"{}"), (second, b"[]")):
+        module = reader.load("mn", digest)
+        assert module.tokenizer == text
+        assert (module.manifest.vocabulary is None) == (text is None)
+    assert reader.load("mn", second).nbytes == reader.load("mn", plain).nbytes + 2
+    assert publish_words(publisher) == first
+    files = files_of(place, "mn", first) | {TOKENIZER: b"{}"}
+    publisher.storage.put("mn", first, files | {TOKENIZER: b"{ }"})
+    with pytest.raises(BrokenModule, match=f"{TOKENIZER} has digest .* publish the module again"):
+        reader.load("mn")
+    assert publish_words(publisher) == first
+    assert reader.load("mn").tokenizer == b"{}"
+    publisher.remove("mn")
+    publisher.storage.put("mn", first, {TENSORS: files[TENSORS], MANIFEST: files[MANIFEST]})
+    publisher.storage.point("mn", first)
+    with pytest.raises(BrokenModule, match=f"module 'mn': {TOKENIZER} of {first} is missing"):
+        ModuleStore(place).load("mn")
+
+
+def test_a_vocabulary_without_its_tokenizer_is_not_published(publisher, reader):
+    with pytest.raises(BrokenModule, match=f"{TOKENIZER} of its vocabulary is missing"):
+        publisher.publish(manifest("mn", vocabulary=WORDS), tensors())
+    with pytest.raises(BrokenModule, match=f"{TOKENIZER} is of no vocabulary"):
+        publisher.publish(manifest("mn"), tensors(), b"{}")
+    assert reader.names() == []
 
 
 def test_latest_goes_back_and_forth(publisher, reader):

@@ -12,6 +12,8 @@ BANKS = (
     BankSpec(name="language.bias", role="language", shape=("S.language", WIDTH)),
     BankSpec(name="task.out", role="task", shape=("S.task", WIDTH, "C.task")),
 )
+WORDS = {"size": 9, "pad_id": 1, "eos_id": 2, "mask_token": "<mask>", "mask_id": 3, "sha256": ""}
+"""What a manifest says of a vocabulary."""
 
 
 def manifest(name, role="language", **fields):

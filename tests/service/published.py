@@ -1,9 +1,14 @@
 """Random modules for the tiny bases, strong enough that each gives other answers."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 
 from langmod.specs import GraphSpec, ModuleManifest
 from langmod.store import ModuleStore
+from langmod.word_vectors import described
+from training.tokenizer import TokenizerConfig, assemble, learn_pieces, save_tokenizer
 
 ENTITIES = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 TOPICS = ("science", "sport", "travel", "politics")
@@ -87,6 +92,28 @@ def publish(
     )
     manifest = random_manifest(graphs.base, name, role, method, **fields)
     return f"{name}@{ModuleStore(store or folder / 'modules').publish(manifest, tensors)}"
+
+
+def publish_words(folder, name, lines, size, seed=0, **fields):
+    """Publishes a random XPT module that reads with a vocabulary learnt from some lines.
+
+    Returns the module.
+    """
+    graphs = GraphSpec.load(folder / "onnx" / "fp32")
+    with TemporaryDirectory() as made:
+        config = TokenizerConfig(corpus=made, output=made, kind="encoder", vocabulary=size)
+        save_tokenizer(assemble(learn_pieces({"x": list(lines)}, config), config), config)
+        about, text = described(Path(made)), (Path(made) / "tokenizer.json").read_bytes()
+    generator = np.random.default_rng(seed)
+    tensors = {}
+    for bank in graphs.banks:
+        if bank.tensor.startswith("xpt."):
+            shape = [about.size if isinstance(axis, str) else axis for axis in bank.row_shape]
+            near = 1.0 if bank.tensor.endswith("LayerNorm.weight") else 0.0
+            tensors[bank.tensor] = generator.normal(near, 0.3, shape).astype(np.float32)
+    manifest = random_manifest(graphs.base, name, "language", "xpt", vocabulary=about, **fields)
+    digest = ModuleStore(folder / "modules").publish(manifest, tensors, text)
+    return ModuleStore(folder / "modules").load(name, digest)
 
 
 def publish_fleet(folder):

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from langmod.errors import BrokenModule, Unavailable, UnknownModule
-from langmod.storage import LATEST, MANIFEST, TENSORS
+from langmod.storage import LATEST, MANIFEST, TENSORS, TOKENIZER
 from langmod.storage.url import UrlStorage
 from langmod.store import ModuleStore
 from service import metrics, remote
@@ -16,7 +16,7 @@ from service.index import ModuleIndex
 from service.remote import RemoteStore, open_store
 from service.settings import Settings
 from tests.langmod.places import PLACES
-from tests.service.modules import manifest, tensors
+from tests.service.modules import WORDS, manifest, tensors
 
 
 class Far(UrlStorage):
@@ -88,6 +88,18 @@ def test_a_damaged_cache_is_fetched_again(far, open_remote, cache, file, damage)
     np.testing.assert_array_equal(open_remote().load("mn").tensors["down"], tensors()["down"])
     assert (cache / "mn" / digest / file).read_bytes() == whole
     assert far.downloads == [MANIFEST, TENSORS, file]
+
+
+def test_a_vocabulary_is_kept_with_its_module(publisher, far, open_remote, cache):
+    made = manifest("mn", vocabulary=WORDS)
+    digest = publisher.publish(made, tensors(), b"{}")
+    assert open_remote().load("mn").tokenizer == b"{}"
+    assert far.downloads == [MANIFEST, TENSORS, TOKENIZER]
+    (cache / "mn" / digest / TOKENIZER).write_bytes(b"")
+    assert open_remote().load("mn").tokenizer == b"{}"
+    assert far.downloads == [MANIFEST, TENSORS, TOKENIZER, TOKENIZER]
+    far.out_of_reach = True
+    assert open_remote().load("mn").tokenizer == b"{}"
 
 
 def test_a_cache_that_cannot_be_written_costs_downloads_only(far, publisher, tmp_path, caplog):
