@@ -1,5 +1,6 @@
 """Random modules for the tiny bases, strong enough that each gives other answers."""
 
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,10 +19,12 @@ MOODS = ("bad", "good")
 INVERTIBLE = ".invertible."
 
 
-def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0, scale=0.6, invertible=False):
+def random_tensors(
+    graphs, role, method, *, rank=3, classes=2, tokens=0, seed=0, scale=0.6, invertible=False
+):
     """Every tensor of a method, and of a head if ``method`` ends in ``+<kind>``.
 
-    Bottlenecks have an invertible adapter only if asked for.
+    Bottlenecks have an invertible adapter only if asked for; factors of norms lie around 1.
     """
     generator = np.random.default_rng(seed)
     body, _, head = method.partition("+")
@@ -33,10 +36,12 @@ def random_tensors(graphs, role, method, *, rank=3, classes=2, seed=0, scale=0.6
         and (invertible or INVERTIBLE not in bank.tensor)
     ]
     assert banks, (role, method)
-    sizes = {"R": rank, "P": rank, "C": classes}
+    sizes = {"R": rank, "P": rank, "C": classes, "V": tokens}
     return {
         bank.tensor: generator.normal(
-            0, scale, [sizes[axis[0]] if isinstance(axis, str) else axis for axis in bank.row_shape]
+            float(bank.tensor.endswith("LayerNorm.weight")),
+            scale,
+            [sizes[axis[0]] if isinstance(axis, str) else axis for axis in bank.row_shape],
         ).astype(np.float32)
         for bank in banks
     }
@@ -60,60 +65,32 @@ def random_manifest(base, name, role, method, **fields):
     )
 
 
-def publish(
-    folder,
-    name,
-    role,
-    method,
-    *,
-    rank=3,
-    seed=None,
-    scale=0.6,
-    invertible=False,
-    store=None,
-    **fields,
-):
+def publish(folder, name, role, method, *, store=None, words=None, **fields):
     """Publishes a random module for the base in a folder, beside it or in another store.
 
-    Returns ``name@digest``.
+    ``words`` are what ``learnt`` gives. Other fields are of the tensors or of the manifest. Returns
+    ``name@digest``.
     """
     graphs = GraphSpec.load(folder / "onnx" / "fp32")
-    seed = sum(map(ord, name)) if seed is None else seed
-    classes = len(fields.get("labels", ()))
-    tensors = random_tensors(
-        graphs,
-        role,
-        method,
-        rank=rank,
-        classes=classes,
-        seed=seed,
-        scale=scale,
-        invertible=invertible,
-    )
-    manifest = random_manifest(graphs.base, name, role, method, **fields)
-    return f"{name}@{ModuleStore(store or folder / 'modules').publish(manifest, tensors)}"
+    drawn = {
+        key: fields.pop(key) for key in ("rank", "seed", "scale", "invertible") if key in fields
+    }
+    drawn.setdefault("seed", sum(map(ord, name)))
+    about, tokenizer = words or (None, None)
+    sizes = {"classes": len(fields.get("labels", ())), "tokens": about.size if about else 0}
+    tensors = random_tensors(graphs, role, method, **sizes, **drawn)
+    manifest = random_manifest(graphs.base, name, role, method, vocabulary=about, **fields)
+    published = ModuleStore(store or folder / "modules").publish(manifest, tensors, tokenizer)
+    return f"{name}@{published}"
 
 
-def publish_words(folder, name, lines, size, seed=0, **fields):
-    """Publishes a random XPT module that reads with a vocabulary learnt from some lines.
-
-    Returns the module.
-    """
-    graphs = GraphSpec.load(folder / "onnx" / "fp32")
+@cache
+def learnt(lines, size):
+    """A vocabulary of at most so many tokens from a tuple of lines, and its tokenizer.json."""
     with TemporaryDirectory() as made:
         config = TokenizerConfig(corpus=made, output=made, kind="encoder", vocabulary=size)
         save_tokenizer(assemble(learn_pieces({"x": list(lines)}, config), config), config)
-        about, text = described(Path(made)), (Path(made) / "tokenizer.json").read_bytes()
-    generator = np.random.default_rng(seed)
-    tensors = {}
-    for bank in graphs.banks:
-        if bank.tensor.startswith("xpt."):
-            shape = [about.size if isinstance(axis, str) else axis for axis in bank.row_shape]
-            near = 1.0 if bank.tensor.endswith("LayerNorm.weight") else 0.0
-            tensors[bank.tensor] = generator.normal(near, 0.3, shape).astype(np.float32)
-    manifest = random_manifest(graphs.base, name, "language", "xpt", vocabulary=about, **fields)
-    digest = ModuleStore(folder / "modules").publish(manifest, tensors, text)
-    return ModuleStore(folder / "modules").load(name, digest)
+        return described(Path(made)), (Path(made) / "tokenizer.json").read_bytes()
 
 
 def publish_fleet(folder):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from langmod.errors import LangmodError, UnknownModule
+from langmod.methods import METHODS
 from langmod.specs import ROW_TOLERANCE, GraphSpec
 from langmod.store import ModuleStore
 from langmod.tasks import TASKS
@@ -22,14 +23,19 @@ from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest, TagR
 from service.settings import Settings
 from service.translator import TranslatorEngine
 from service.translator_schemas import TranslateRequest
-from tests.service.published import ENTITIES, TOPICS, publish
+from tests.service.published import ENTITIES, TOPICS, learnt, publish
 from tests.text import SENTENCES
 
+LINES = tuple(line for lines in SENTENCES.values() for line in lines)
 ENCODER_ROWS, TRANSLATOR_ROWS = 9_000, 1_000
 CLIENTS = 12
 RANKS = {"fp32": (1, 5), "int8": (3, 3)}
 """Of each method's two modules. A wider neighbour changes the order of sums in fp32, and what that
 does to the last bit may move a rounding to 8 bits by a whole step; equal ranks never do."""
+PROMPTS = (2, 7)
+"""Lengths of the soft prompts."""
+VOCABULARIES = (330, 500)
+"""Tokens of the modules that bring their own."""
 HEADS = {
     "topic": {"kind": "classify", "labels": TOPICS},
     "mood": {"kind": "classify", "labels": TOPICS[:2], "pooling": "mean"},
@@ -38,7 +44,7 @@ HEADS = {
 SCALE = 0.2
 """Of random modules: strong enough to change answers, too weak to magnify the last bit's rounding,
 which follows the ranks of the neighbours."""
-CRAMPED = {"slots": 4, "module_bytes": 200_000, "refuse_seconds": 0.0, "batch_texts": 24}
+CRAMPED = {"slots": 4, "module_bytes": 400_000, "refuse_seconds": 0.0, "batch_texts": 24}
 """Fewer places than modules in every kind of memory, so that all of them come and go."""
 
 
@@ -54,14 +60,29 @@ class Fleet:
         self.specs: dict[str, dict] = {}
         self.doomed: set[str] = set()
         graphs = GraphSpec.load(folder / "onnx" / "fp32")
+        self.encoder = graphs.base.kind == "encoder"
         firsts = {(bank.role, bank.tensor.split(".")[0]) for bank in graphs.banks}
         self.methods = sorted({each for each in firsts if each[1] not in TASKS})
-        assert len({method for _, method in self.methods}) >= 6
+        assert {method for _, method in self.methods} == {
+            name
+            for name, method in METHODS.items()
+            if method.unfit(graphs.base.kind, "language") is None
+        }
 
     def kinds(self):
-        """Role, method, which of the two modules, and its rank."""
-        ranks = list(enumerate(self.ranks))
-        return [(*each, *rank) for each, rank in itertools.product(self.methods, ranks)]
+        """Role, method, which of its two modules, and what is particular to that one."""
+        return [
+            (role, method, number, self.particular(method, number))
+            for (role, method), number in itertools.product(self.methods, (0, 1))
+        ]
+
+    def particular(self, method: str, number: int) -> dict:
+        if method == "xpt":
+            return {"words": learnt(LINES, VOCABULARIES[number])}
+        if method == "soft_prompt":
+            return {"rank": PROMPTS[number]}
+        around = number == 1 and method.endswith("bottleneck")
+        return {"rank": self.ranks[number], "invertible": around and self.encoder}
 
     def add(self, name: str, doomed: bool, **spec) -> None:
         """Publishes both versions for the oracle and the first one for the service."""
@@ -94,15 +115,16 @@ def some_text(chance: random.Random) -> str:
 
 def encoder_fleet(*about):
     fleet = Fleet(*about)
-    for role, method, number, rank in fleet.kinds():
+    for role, method, number, particular in fleet.kinds():
         name = f"{method}-{number}"
         if role == "language":
-            fleet.add(name, number == 1, role=role, method=method, rank=rank, languages=("qu",))
+            own = {"role": role, "method": method, "languages": ("qu",), **particular}
+            fleet.add(name, number == 1, **own)
             continue
         for task, head in HEADS.items():
             body = f"{method}+{head['kind']}"
-            about = {"task": task, "languages": ("*",), **head}
-            fleet.add(f"{task}-{name}", task == "mood", role=role, method=body, rank=rank, **about)
+            about = {"task": task, "languages": ("*",), **head, **particular}
+            fleet.add(f"{task}-{name}", task == "mood", role=role, method=body, **about)
     return fleet
 
 
@@ -131,11 +153,10 @@ async def ask_encoder(engine, kind, texts, modules):
 
 def translator_fleet(*about):
     fleet = Fleet(*about)
-    for role, method, number, rank in fleet.kinds():
+    for role, method, number, particular in fleet.kinds():
         if role == "language":
-            name = f"{method}-{number}"
-            fleet.add(name, number == 1, role=role, method=method, rank=rank,
-                      source="en", target="ko")  # fmt: skip
+            about = {"source": "en", "target": "ko", **particular}
+            fleet.add(f"{method}-{number}", number == 1, role=role, method=method, **about)
     return fleet
 
 

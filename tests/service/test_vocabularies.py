@@ -21,7 +21,7 @@ from langmod.tasks.fill_mask import mask_positions
 from service.encoder import EncoderEngine
 from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest
 from service.settings import Settings
-from tests.service.published import publish, publish_words
+from tests.service.published import learnt, publish
 from tests.service.test_encoder import ask, endpoint, numbers, request_of, with_mask, words
 from tests.text import SENTENCES
 
@@ -37,8 +37,10 @@ ASKED = [
 @pytest.fixture
 def folder(encoder_folder):
     """Two languages with words of their own: fewer than the base's, and more."""
-    publish_words(encoder_folder, "tr-xpt", LINES[:12], 330, seed=1, languages=("tr",))
-    publish_words(encoder_folder, "rw-xpt", LINES, 1200, seed=2, languages=("rw",))
+    for seed, (tag, lines, size) in enumerate((("tr", LINES[:12], 330), ("rw", LINES, 1200)), 1):
+        words = learnt(tuple(lines), size)
+        publish(encoder_folder, f"{tag}-xpt", "language", "xpt", words=words, seed=seed, scale=0.3,
+                languages=(tag,))  # fmt: skip
     ner = {"task": "ner", "kind": "tag", "labels": ("O", "B-LOC", "I-LOC"), "priority": -1}
     publish(encoder_folder, "ner-any", "task", "bottleneck+tag", languages=("*",), **ner)
     return encoder_folder
