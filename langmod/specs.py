@@ -250,7 +250,9 @@ class ModuleManifest(Frozen):
             found.append(f"made for another tokenizer ({self.tokenizer_digest[:12]})")
         found += self._prompt_faults(base)
         slots = {bank.tensor: bank for bank in banks if bank.role == self.role}
-        if not any(name.startswith(f"{self.method}.") for name in slots):
+        own = f"{self.method}."
+        brought = any(each.name.startswith(own) for each in self.tensors)
+        if brought and not any(name.startswith(own) for name in slots):
             return [
                 *found,
                 f"the graphs take no {self.role} modules of method {self.method}: export the "

@@ -231,7 +231,7 @@ def test_a_listing_that_fails_answers_in_the_envelope(client, monkeypatch):
 
 
 def test_an_endpoint_that_fails_answers_in_the_envelope(client, monkeypatch):
-    monkeypatch.setattr("service.encoder.padded", lambda length: 1 / 0)
+    monkeypatch.setattr("service.rows.padded", lambda length: 1 / 0)
     response = post(client, "embed", texts=["a", "b"], language="en")
     fault(response, 500, "internal", "the server's log says why")
 

@@ -5,11 +5,12 @@ import onnxruntime as ort
 import pytest
 
 from langmod.errors import ConfigError, Unavailable
+from langmod.store import Module
 from service.bank import Bank, Stack
 from service.session import GraphSet
 from service.settings import Settings
 from service.slots import Room
-from tests.service.modules import module
+from tests.service.published import random_manifest, random_tensors
 
 
 @pytest.fixture
@@ -66,6 +67,11 @@ def test_outputs_that_stay_on_the_device_are_fed_again(graphs):
     np.testing.assert_array_equal(got, expected)
 
 
+def random_module(graphs, name, seed):
+    made = random_manifest(graphs.base, name, "language", "lora")
+    return Module(made, "0" * 12, random_tensors(graphs.spec, "language", "lora", seed=seed))
+
+
 def test_a_bank_is_bound_again_only_when_it_changed(graphs, monkeypatch):
     bound, bind = [], ort.OrtValue.ortvalue_from_numpy
     monkeypatch.setattr(
@@ -73,7 +79,8 @@ def test_a_bank_is_bound_again_only_when_it_changed(graphs, monkeypatch):
     )
     bank = Bank(graphs.spec.banks, Room(2, 2**20))
     counts = []
-    for each in (None, None, module("a"), module("a"), module("b", value=2.0)):
+    a, b = (random_module(graphs, name, seed) for seed, name in enumerate("ab"))
+    for each in (None, None, a, a, b):
         with bank.pin([Stack(each)] * 2) as pinned:
             words = graphs["embed"].run(feeds())
             graphs["body"].run(feeds() | words | {"slots": pinned.slots}, pinned.tables)

@@ -125,7 +125,7 @@ def test_translations_keep_the_order_of_the_sentences(tmp_path):
     with torch.no_grad():
         together = translate(scored.slotted, scored.encoder, sentences, ("mn", "en"))
         alone = translate(scored.slotted, scored.encoder, sentences[6:7], ("mn", "en"))
-    assert len(set(together)) > 3
+    assert len(set(together)) > 2
     assert together == together[:7] * 5
     assert together[6].startswith(alone[0])
 
