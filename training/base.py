@@ -124,6 +124,8 @@ def masked_trainer(
     return SparseTrainer(
         architecture.model,
         architecture.vocabulary_head(),
+        vocabulary=architecture.vocabulary,
+        tail=architecture.tail,
         args=arguments(config.run_folder, settings),
         train_dataset=BlockDataset(blocks, total, mix, settings.seed),
         data_collator=MaskingCollator(special, len(tokenizer), config.mask_rate, settings.seed),
@@ -155,6 +157,7 @@ def translation_trainer(
         architecture.model,
         architecture.vocabulary_head(),
         settings.label_smoothing,
+        vocabulary=architecture.vocabulary,
         args=arguments(config.run_folder, settings),
         train_dataset=PairDataset(pairs, total, mix, (settings.batch_size, settings.seed)),
         data_collator=PairCollator(tokenizer.pad_token_id, tokenizer.eos_token_id),

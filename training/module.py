@@ -206,6 +206,7 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
         model,
         model.slotted.architecture.vocabulary_head(),
         settings.label_smoothing,
+        vocabulary=None if own else model.slotted.architecture.vocabulary,
         args=arguments(config.out / "checkpoints", settings, saves=config.train != "base"),
         train_dataset=data,
         data_collator=collator,

@@ -15,6 +15,8 @@ from training.sampling import draw, draws_per_language
 IGNORED = -100
 """Label of a position that gives no loss, as torch's cross entropy has it."""
 ENCODE_CHUNK = 2000
+OPEN = 32
+"""Blocks that wait for sentences which fill them up."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,21 @@ def token_lists(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ite
 def pack(sentences: Iterable[list[int]], special: Special, size: int) -> NDArray[np.int32]:
     """Blocks ``[N, size]`` of whole sentences: ``<s> a </s> b </s> … <pad>``.
 
-    A block ends before the sentence that no longer fits; a sentence longer than a block is cut.
+    A sentence goes into the fullest of the last ``OPEN`` blocks that has room for it, so that
+    blocks are nearly full; one longer than a block is cut.
     """
     blocks: list[list[int]] = []
-    current = [special.start]
+    open_blocks: list[list[int]] = []
     for ids in sentences:
         piece = [*ids[: size - 2], special.end]
-        if len(current) + len(piece) > size:
-            blocks.append(current)
-            current = [special.start]
-        current += piece
-    if len(current) > 1:
-        blocks.append(current)
+        room = [block for block in open_blocks if len(block) + len(piece) <= size]
+        if room:
+            max(room, key=len).extend(piece)
+            continue
+        if len(open_blocks) == OPEN:
+            blocks.append(open_blocks.pop(open_blocks.index(max(open_blocks, key=len))))
+        open_blocks.append([special.start, *piece])
+    blocks += open_blocks
     packed = np.full((len(blocks), size), special.pad, np.int32)
     for row, block in zip(packed, blocks, strict=True):
         row[: len(block)] = block
