@@ -3,6 +3,7 @@
 Resume, TensorBoard logs, gradient accumulation and DDP are the Trainer's own.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,10 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from langmod.config import Frozen
-from langmod.errors import LangmodError
+from training.checkpoints import CheckedTrainer, finite, last_whole_checkpoint, saving
 from training.packing import IGNORED
 from training.processor import keep_memory, plain_attention
 from training.vocabulary_loss import LossInHead
-
-
-class NotFinite(LangmodError):
-    """The loss became NaN or infinite; the last checkpoint is intact."""
-
-    code = "loss_not_finite"
 
 
 class Optimisation(Frozen):
@@ -106,7 +101,7 @@ class SparseHead:
         return tuple(each[self.chosen] for each in inputs)  # [N, D] each
 
 
-class SparseTrainer(Trainer):
+class SparseTrainer(CheckedTrainer):
     """Cross entropy over labelled positions, for masked models and translators alike."""
 
     def __init__(
@@ -172,33 +167,26 @@ class SparseTrainer(Trainer):
                 self.inside.labels = None
 
 
-def finite(loss: Tensor, trainer: Trainer) -> Tensor:
-    """The loss itself.
-
-    Raises:
-        NotFinite: the loss is NaN or infinite.
-    """
-    if not torch.isfinite(loss):
-        raise NotFinite(
-            f"loss is {loss.item()} at step {trainer.state.global_step}; lower learning_rate; "
-            f"the last good checkpoint lies in {trainer.args.output_dir}"
-        )
-    return loss
-
-
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; a kill or full disk may cut the last."""
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda each: int(each.name.rsplit("-", 1)[1]), default=None)
+def examples_of(settings: Optimisation) -> int:
+    """How many examples a run reads, those of all its processes together."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    return settings.steps * settings.batch_size * settings.gradient_accumulation * processes
 
 
 def fit(trainer: Trainer) -> list[dict[str, float]]:
     """Trains, going on from the last checkpoint of the run's folder; returns the logged curve.
 
     The model comes back without the Trainer's bf16 wrapper: what follows is scored in fp32.
+
+    Raises:
+        NotFinite: the loss or a weight is NaN or infinite.
+        NotSaved: a full disk, or another fault of it.
     """
     keep_memory()
-    last = last_whole_checkpoint(Path(trainer.args.output_dir))
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    folder = Path(trainer.args.output_dir)
+    last = last_whole_checkpoint(folder)
+    # Curves are written all the while: they are the first to notice a full disk.
+    with saving(folder, folder, (OSError,)):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return [dict(entry) for entry in trainer.state.log_history]
