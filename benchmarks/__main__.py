@@ -49,6 +49,15 @@ def churn(yaml: Yaml, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def training(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Train by our loop and by those of Hugging Face's example in turns."""
+    from benchmarks.experiment import TrainingSpeed
+    from benchmarks.training_speed import measure_training
+
+    _keep("training", measure_training(TrainingSpeed.load(yaml, overrides or ())))
+
+
+@app.command()
 def table(readme: Path = Path("README.md")) -> None:
     """Write the tables of all results into the README."""
     from benchmarks.tables import write_tables

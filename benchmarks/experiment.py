@@ -14,6 +14,9 @@ Arm = Literal["mixed", "by_language", "bare"]
 """All languages at once; one language after the other; all at once without any module."""
 Traffic = Literal["zipf", "uniform"]
 """The k-th module is asked for k^-exponent times as often as the first; all as often."""
+Loop = Literal["langmod", "groups", "lines", "padded"]
+"""Ours; run_mlm's own with texts in groups, a line a row, a line a row padded to full length."""
+Size = Literal["nano", "mini", "small"]
 
 
 class Work(Frozen):
@@ -107,3 +110,36 @@ class Churn(Trial):
     every: int = Field(default=1000, ge=1)
     """Cycles from one reading of the memory to the next."""
     concurrency: int = Field(default=8, ge=1)
+
+
+class TrainingArm(Frozen):
+    """One way to train."""
+
+    loop: Loop
+    bf16: bool = True
+
+
+class TrainingSpeed(Trial):
+    """The same model and texts through several training loops, a few steps at a time in turns."""
+
+    size: Size = "mini"
+    tokenizer: Path
+    corpus: Path
+    languages: tuple[str, ...]
+    sentences: int = Field(default=2000, ge=1)
+    """Of each language."""
+    block_tokens: int = 128
+    mask_rate: float = 0.15
+    batch_size: int = 12
+    arms: tuple[TrainingArm, ...] = (
+        TrainingArm(loop="langmod"),
+        TrainingArm(loop="groups"),
+        TrainingArm(loop="groups", bf16=False),
+        TrainingArm(loop="lines"),
+        TrainingArm(loop="padded"),
+    )
+    """The first is what the others are compared with."""
+    warm_up: int = Field(default=2, ge=1)
+    """Steps before the clock starts, in each repetition."""
+    steps: int = Field(default=6, ge=1)
+    repetitions: int = Field(default=5, ge=1)

@@ -11,7 +11,16 @@ from typing import Literal, Self
 
 from pydantic import ValidationError
 
-from benchmarks.experiment import Arm, Churn, Experiment, ManyModules, Traffic, Trial
+from benchmarks.experiment import (
+    Arm,
+    Churn,
+    Experiment,
+    ManyModules,
+    Traffic,
+    TrainingArm,
+    TrainingSpeed,
+    Trial,
+)
 from benchmarks.systems import Way
 from langmod.config import Frozen, describe, write_atomic
 from langmod.digests import SHORT
@@ -19,6 +28,7 @@ from langmod.errors import ConfigError
 from langmod.specs import GraphSpec, Precision
 
 LIBRARIES = ("langmod", "bentoml", "httpx", "numpy", "onnxruntime-gpu", "tokenizers")
+TRAINING_LIBRARIES = ("langmod", "torch", "transformers", "accelerate", "numpy")
 Figure = Literal["texts_per_second", "p50", "p95", "p99"]
 
 
@@ -78,6 +88,23 @@ class ChurnPoint(Frozen):
     """From slots, since the beginning."""
     run: Run
     """Of the cycles since the last reading."""
+
+
+class TrainingRun(Frozen):
+    """One repetition of a training loop."""
+
+    tokens_per_second: float
+    """That are text: padding does not count."""
+    seconds_per_step: float
+    text: float
+    """Share of the positions that are no padding."""
+
+
+class TrainingPoint(Frozen):
+    """A training loop with its repetitions."""
+
+    arm: TrainingArm
+    runs: tuple[TrainingRun, ...]
 
 
 class Machine(Frozen):
@@ -181,9 +208,24 @@ class ChurnResult(Measured):
         return self.points[-1].resident_mib - self.points[0].resident_mib
 
 
-def versions() -> dict[str, str]:
+class TrainingResult(Measured):
+    """Training loops side by side."""
+
+    experiment: TrainingSpeed
+    points: tuple[TrainingPoint, ...]
+
+    def ratio(self, point: TrainingPoint) -> float:
+        """How many times as many tokens the first loop reads: median over the repetitions.
+
+        Those that ran one after the other are compared, as the machine was the same for both.
+        """
+        pairs = zip(self.points[0].runs, point.runs, strict=True)
+        return median(first.tokens_per_second / each.tokens_per_second for first, each in pairs)
+
+
+def versions(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
     """Of the libraries whose speed is measured here."""
-    return {library: version(library) for library in LIBRARIES}
+    return {library: version(library) for library in libraries}
 
 
 def graph_specs(models: Path, precision: Precision) -> list[GraphSpec]:

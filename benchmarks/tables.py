@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
-from benchmarks.experiment import Arm, Traffic
+from benchmarks.experiment import Arm, Loop, Traffic
 from benchmarks.result import (
     ChurnResult,
     Figure,
@@ -13,18 +14,21 @@ from benchmarks.result import (
     Result,
     Runs,
     SlotsPoint,
+    TrainingPoint,
+    TrainingResult,
 )
 from langmod.config import write_atomic
 from langmod.errors import ConfigError
 
 RESULTS = Path("benchmarks/results")
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
-Kind = Literal["load", "engine", "many-modules", "churn"]
+Kind = Literal["load", "engine", "many-modules", "churn", "training"]
 KINDS: dict[Kind, type[Measured]] = {
     "load": Result,
     "engine": Result,
     "many-modules": ManyModulesResult,
     "churn": ChurnResult,
+    "training": TrainingResult,
 }
 """Folder of results → what lies there."""
 ARMS: dict[Arm, str] = {
@@ -33,6 +37,12 @@ ARMS: dict[Arm, str] = {
     "bare": "bare base, mixed",
 }
 TRAFFICS: dict[Traffic, str] = {"zipf": "Zipf", "uniform": "uniform"}
+LOOPS: dict[Loop, str] = {
+    "langmod": "`training base`",
+    "groups": "run_mlm, texts in groups",
+    "lines": "run_mlm, a line a row",
+    "padded": "run_mlm, a line a row, padded to full length",
+}
 WAITS: tuple[Figure, ...] = ("p50", "p95", "p99")
 WHERE = {"load": "over HTTP", "engine": "engine in process"}
 FIGURES = "texts/s, median (lowest–highest) of {} repetitions; p50 / p95 / p99 in ms."
@@ -68,6 +78,8 @@ def table(result: Measured) -> str:
         return _many_modules(result)
     if isinstance(result, ChurnResult):
         return _churn(result)
+    if isinstance(result, TrainingResult):
+        return _training(result)
     if isinstance(result, Result):
         return _arms(result)
     raise TypeError(f"no table for {type(result).__name__}")
@@ -163,6 +175,35 @@ def _churn(result: ChurnResult) -> str:
     return _table(result, caption, head, rows)
 
 
+def _training(result: TrainingResult) -> str:
+    """A row a training loop."""
+    asked = result.experiment
+    caption = (
+        f"**{asked.title}** — tokens of text read in a second (padding does not count), median "
+        f"(lowest–highest) of {asked.repetitions} repetitions of {asked.steps} steps, the loops in "
+        f"turns, {asked.threads} thread{'s' * (asked.threads > 1)}; {asked.size}, "
+        f"{asked.batch_size} rows of at most {asked.block_tokens} tokens a step, "
+        f"{asked.mask_rate:.0%} masked; the last column is the median over repetitions."
+    )
+    if result.circumstances.machine.load_average > result.circumstances.machine.cores / 2:
+        caption += " The machine was shared with other work: compare within the table."
+    head = ["loop", "products", "text in a row", "s a step", "tokens/s", "`training base` ÷ it"]
+    rows = [_training_row(result, point) for point in result.points]
+    return _table(result, caption, head, rows)
+
+
+def _training_row(result: TrainingResult, point: TrainingPoint) -> list[str]:
+    speeds = [run.tokens_per_second for run in point.runs]
+    return [
+        LOOPS[point.arm.loop],
+        "bf16" if point.arm.bf16 else "fp32",
+        f"{median(run.text for run in point.runs):.0%}",
+        f"{median(run.seconds_per_step for run in point.runs):.2f}",
+        f"{median(speeds):.0f} ({min(speeds):.0f}–{max(speeds):.0f})",
+        f"{result.ratio(point):.2f}",
+    ]
+
+
 def _cell(point: Runs) -> str:
     low, high = point.spread("texts_per_second")
     waits = " / ".join(f"{point.median(figure):.0f}" for figure in WAITS)
@@ -176,7 +217,7 @@ def _table(
     now = result.circumstances
     where = (
         f"{now.machine.processor}, {now.machine.cores} cores, load {now.machine.load_average:g} "
-        f"at the start; commit `{now.commit}`, {', '.join(f'`{base}`' for base in now.bases)}."
+        f"at the start; commit {', '.join(f'`{each}`' for each in (now.commit, *now.bases))}."
     )
     lines = [head, ["--:"] * len(head), *rows]
     return "\n".join([f"{caption} {where}", "", *(f"| {' | '.join(line)} |" for line in lines)])

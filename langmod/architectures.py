@@ -98,6 +98,14 @@ class Architecture(ABC):
         return None
 
     @property
+    def tail(self) -> nn.Module | None:
+        """The part from which on no position reads another; takes ``[..., D]`` alone.
+
+        None where a hook cannot drop positions there.
+        """
+        return None
+
+    @property
     def vocabulary(self) -> nn.Module:
         """The last part of the vocabulary head: the linear from ``[..., D]`` to ``[..., V]``."""
         return self.model.get_output_embeddings()
@@ -161,6 +169,11 @@ class EncoderArchitecture(Architecture):
 
     def layer_path(self, stack: str, index: int) -> str:
         return f"{self.model.base_model_prefix}.{stack}.layer.{index}"
+
+    @property
+    def tail(self) -> nn.Module:
+        """The last layer behind its attention's products."""
+        return self.backbone.encoder.layer[-1].get_submodule("attention.output")
 
     @property
     def embeddings(self) -> nn.Module:

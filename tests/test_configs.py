@@ -21,7 +21,8 @@ RUNS = sorted(
     [*(ROOT / "training" / "configs").rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")]
 )
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").rglob("*.yaml"))
-KINDS = {"experiments": "Experiment", "many-modules": "ManyModules", "churn": "Churn"}
+KINDS = {"experiments": "Experiment", "many-modules": "ManyModules", "churn": "Churn",
+         "training": "TrainingSpeed"}  # fmt: skip
 """By the folder a file lies in."""
 
 

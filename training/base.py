@@ -16,11 +16,12 @@ from langmod.architectures import (
     TranslatorArchitecture,
     load_base,
 )
-from langmod.bases import describe_base, language_token, resolve_base
+from langmod.bases import describe_base, language_token, load_spec, resolve_base
 from langmod.config import RunConfig
 from langmod.languages import canonical
 from langmod.specs import BaseSpec, Kind
 from training.cards import write_base_card
+from training.checkpoints import saving
 from training.corpus import corpus_digest, read_pairs, read_text
 from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
 from training.pairs import PairCollator, PairDataset, encode_pairs
@@ -31,7 +32,7 @@ from training.sizes import (
     translator_config,
 )
 from training.starting_weights import informed_start
-from training.trainer import Optimisation, SparseTrainer, arguments, fit
+from training.trainer import Optimisation, SparseTrainer, arguments, examples_of, fit
 
 
 class BaseConfig(RunConfig):
@@ -68,6 +69,8 @@ def train_base(config: BaseConfig) -> BaseSpec:
     Raises:
         ConfigError: a field that does not fit the others, or no usable start.
         DataError: a corpus without the languages asked for.
+        NotFinite: the loss or a weight is NaN or infinite.
+        NotSaved: a full disk, or another fault of it.
     """
     set_seed(config.optimisation.seed)
     architecture, tokenizer = start(config)
@@ -76,16 +79,34 @@ def train_base(config: BaseConfig) -> BaseSpec:
         if config.kind == "encoder"
         else translation_trainer(config, architecture, tokenizer)
     )
-    config.save(config.run_folder / "config.json")
+    with saving(config.run_folder, config.run_folder):
+        config.save(config.run_folder / "config.json")
     curve = fit(trainer)
-    save_halves(architecture, config.out)
-    tokenizer.save_pretrained(config.out)
+    if trainer.is_world_process_zero():
+        save_base(config, architecture, tokenizer, curve)
+    trainer.accelerator.wait_for_everyone()
+    return load_spec(config.out)
+
+
+def save_base(
+    config: BaseConfig,
+    architecture: Architecture,
+    tokenizer: PreTrainedTokenizerBase,
+    curve: list[dict[str, float]],
+) -> None:
+    """Writes all that a base is.
+
+    Raises:
+        NotSaved: a full disk, or another fault of it.
+    """
+    with saving(config.out, config.run_folder):
+        save_halves(architecture, config.out)
+        tokenizer.save_pretrained(config.out)
     spec = describe_base(
         config.out, config.name, config.languages, config.licence, config.block_tokens
     )
     config.save(config.out / "training.json")
     write_base_card(config.out, spec, curve, corpus_digest(config.corpus))
-    return spec
 
 
 def start(config: BaseConfig) -> tuple[Architecture, PreTrainedTokenizerBase]:
@@ -119,11 +140,13 @@ def masked_trainer(
     if config.start_from is None and config.informed_start:
         first = max(special.start, special.end, special.pad) + 1
         informed_start(architecture.model, blocks, first, settings.seed)
-    total = settings.steps * settings.batch_size * settings.gradient_accumulation
+    total = examples_of(settings)
     mix = (config.sampling_exponent, config.epoch_cap)
     return SparseTrainer(
         architecture.model,
         architecture.vocabulary_head(),
+        vocabulary=architecture.vocabulary,
+        tail=architecture.tail,
         args=arguments(config.run_folder, settings),
         train_dataset=BlockDataset(blocks, total, mix, settings.seed),
         data_collator=MaskingCollator(special, len(tokenizer), config.mask_rate, settings.seed),
@@ -149,12 +172,13 @@ def translation_trainer(
                 tokenizer, ordered, (tokens[0], tokens[1]), config.block_tokens
             )
     settings = config.optimisation
-    total = settings.steps * settings.batch_size * settings.gradient_accumulation
+    total = examples_of(settings)
     mix = (config.sampling_exponent, config.epoch_cap)
     return SparseTrainer(
         architecture.model,
         architecture.vocabulary_head(),
         settings.label_smoothing,
+        vocabulary=architecture.vocabulary,
         args=arguments(config.run_folder, settings),
         train_dataset=PairDataset(pairs, total, mix, (settings.batch_size, settings.seed)),
         data_collator=PairCollator(tokenizer.pad_token_id, tokenizer.eos_token_id),

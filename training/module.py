@@ -27,7 +27,7 @@ from langmod.specs import BaseSpec, Role
 from training.corpus import corpus_digest
 from training.over_base import OverBase
 from training.task_data import TaskSettings
-from training.trainer import Optimisation, SparseTrainer, arguments, fit
+from training.trainer import Optimisation, SparseTrainer, arguments, examples_of, fit
 
 RUN_FILE = "run.json"
 HEAD_FILE = "head.safetensors"
@@ -166,6 +166,8 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     run = describe_run(config, spec, model, fit(trainer)).model_copy(
         update=_language_fields(config)
     )
+    if not trainer.is_world_process_zero():
+        return run
     save_run(config, run, slotted, model.tensors())
     # A fine-tuned base is dropped after its run, so its test scores are taken here too.
     splits: list[ScoredSplit] = ["dev", "test"] if config.train == "base" else ["dev"]
@@ -196,7 +198,7 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
     own = method.tokenizer(method.Config.model_validate(config.method_config))
     tokenizer = AutoTokenizer.from_pretrained(own if own and config.train == "module" else folder)
     settings = config.optimisation
-    examples = settings.steps * settings.batch_size * settings.gradient_accumulation
+    examples = examples_of(settings)
     data, collator = (
         masked_text(config, tokenizer, examples)
         if config.language
@@ -206,6 +208,7 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
         model,
         model.slotted.architecture.vocabulary_head(),
         settings.label_smoothing,
+        vocabulary=None if own else model.slotted.architecture.vocabulary,
         args=arguments(config.out / "checkpoints", settings, saves=config.train != "base"),
         train_dataset=data,
         data_collator=collator,

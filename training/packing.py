@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from training.sampling import draw, draws_per_language
 IGNORED = -100
 """Label of a position that gives no loss, as torch's cross entropy has it."""
 ENCODE_CHUNK = 2000
+OPEN = 32
+"""Blocks that wait for sentences which fill them up."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +58,37 @@ def token_lists(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Ite
 def pack(sentences: Iterable[list[int]], special: Special, size: int) -> NDArray[np.int32]:
     """Blocks ``[N, size]`` of whole sentences: ``<s> a </s> b </s> … <pad>``.
 
-    A block ends before the sentence that no longer fits; a sentence longer than a block is cut.
+    A sentence goes into the fullest of the last ``OPEN`` blocks that has room for it, so that
+    blocks are nearly full; one longer than a block is cut.
     """
     blocks: list[list[int]] = []
-    current = [special.start]
+    open_blocks: list[list[int]] = []
     for ids in sentences:
         piece = [*ids[: size - 2], special.end]
-        if len(current) + len(piece) > size:
-            blocks.append(current)
-            current = [special.start]
-        current += piece
-    if len(current) > 1:
-        blocks.append(current)
+        room = [block for block in open_blocks if len(block) + len(piece) <= size]
+        if room:
+            max(room, key=len).extend(piece)
+            continue
+        if len(open_blocks) == OPEN:
+            blocks.append(open_blocks.pop(open_blocks.index(max(open_blocks, key=len))))
+        open_blocks.append([special.start, *piece])
+    blocks += open_blocks
     packed = np.full((len(blocks), size), special.pad, np.int32)
     for row, block in zip(packed, blocks, strict=True):
         row[: len(block)] = block
     return packed
 
 
-class BlockDataset(Dataset[dict[str, NDArray[np.int32]]]):
+class Block(TypedDict):
+    """One example of masked language modelling."""
+
+    input_ids: NDArray[np.int32]
+    """``[T]``"""
+    place: int
+    """In the order of the run."""
+
+
+class BlockDataset(Dataset[Block]):
     """Blocks of several languages in one seeded order that already holds every repetition."""
 
     def __init__(
@@ -98,30 +113,37 @@ class BlockDataset(Dataset[dict[str, NDArray[np.int32]]]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> dict[str, NDArray[np.int32]]:
-        return {"input_ids": self.blocks[self.order[index]]}
+    def __getitem__(self, index: int) -> Block:
+        return {"input_ids": self.blocks[self.order[index]], "place": index}
 
 
 class MaskingCollator:
     """Hides tokens at random: of the chosen 80 % become the mask, 10 % another token, 10 % stay.
 
-    Devlin et al. 2019; drawn anew for every batch, as RoBERTa does (Liu et al. 2019).
+    Devlin et al. 2019; drawn anew whenever a block comes up, as RoBERTa does (Liu et al. 2019).
+    What is drawn depends on the seed and the block's place in the run alone: a run that goes on
+    after a kill hides the same tokens, and so do several processes together.
     """
 
     def __init__(self, special: Special, vocabulary: int, rate: float, seed: int) -> None:
-        self.special, self.vocabulary, self.rate = special, vocabulary, rate
-        self.generator = torch.Generator().manual_seed(seed)
+        self.special, self.vocabulary, self.rate, self.seed = special, vocabulary, rate, seed
 
-    def __call__(self, rows: Sequence[Mapping[str, NDArray[np.int32]]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: Sequence[Block]) -> dict[str, torch.Tensor]:
         """Stacks blocks into ``input_ids``, ``attention_mask`` and ``labels``, each ``[B, T]``."""
         ids = torch.from_numpy(np.stack([row["input_ids"] for row in rows])).long()  # [B, T]
         real = ids != self.special.pad  # [B, T]
         framed = (ids == self.special.start) | (ids == self.special.end)
-        chance = torch.rand(ids.shape, generator=self.generator)  # [B, T]
+        drawn = [self._draw(row["place"], ids.shape[1]) for row in rows]
+        chance, fate, other = (
+            torch.from_numpy(np.stack(each)) for each in zip(*drawn, strict=True)
+        )  # [B, T] each
         chosen = (chance < self.rate) & real & ~framed
         labels = ids.masked_fill(~chosen, IGNORED)
-        fate = torch.rand(ids.shape, generator=self.generator)  # [B, T]
-        other = torch.randint(5, self.vocabulary, ids.shape, generator=self.generator)
         masked = torch.where(chosen & (fate < 0.8), self.special.mask, ids)
         masked = torch.where(chosen & (fate >= 0.9), other, masked)
         return {"input_ids": masked, "attention_mask": real.long(), "labels": labels}
+
+    def _draw(self, place: int, size: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Whether a token is chosen, what becomes of it, another token: ``[T]`` each."""
+        rng = np.random.default_rng((self.seed, place))
+        return rng.random(size), rng.random(size), rng.integers(5, self.vocabulary, size)

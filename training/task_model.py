@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Trainer
 
 from langmod.architectures import EncoderArchitecture
 from langmod.rows import prompt_length
@@ -18,9 +17,9 @@ from langmod.slotted import (
     stack_banks,
 )
 from langmod.tasks import HeadTask
+from training.checkpoints import CheckedTrainer, finite
 from training.over_base import OverBase
 from training.packing import IGNORED
-from training.trainer import finite
 
 
 def fresh_head(
@@ -83,7 +82,7 @@ class TaskModel(OverBase):
         return self.task.head(hidden.float(), pool, head)
 
 
-class TaskTrainer(Trainer):
+class TaskTrainer(CheckedTrainer):
     """Cross entropy over a task's labels."""
 
     def compute_loss(

@@ -28,7 +28,7 @@ from training.task_data import (
     read_examples,
 )
 from training.task_model import TaskModel, TaskTrainer, fresh_head
-from training.trainer import arguments, fit
+from training.trainer import arguments, examples_of, fit
 
 if TYPE_CHECKING:
     from training.module import ModuleConfig, ModuleRun
@@ -73,7 +73,7 @@ def train_task(
     slots = {tag: place for place, tag in enumerate(tags, 1)}
     whole = TextEncoder(resolve_base(config.base) / "tokenizer.json", spec)
     optimisation = config.optimisation
-    total = optimisation.steps * optimisation.batch_size * optimisation.gradient_accumulation
+    total = examples_of(optimisation)
     encoded = encode_examples(settings, whole.beside(model.prompt), examples, labels)
     trainer = TaskTrainer(
         model=model,
@@ -91,6 +91,8 @@ def train_task(
             "pooling": settings.pooling,
         }
     )
+    if not trainer.is_world_process_zero():
+        return run
     save_run(config, run, slotted, model.tensors())
     scored = Scored(slotted, spec, resolve_base(config.base))
     # A fine-tuned base is dropped after its run, so its test scores are taken here too.

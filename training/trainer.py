@@ -1,9 +1,11 @@
-"""Hugging Face's Trainer with one change: vocabulary logits only where there is a label.
+"""Hugging Face's Trainer with one change: the vocabulary only where there is a label, in parts.
 
 Resume, TensorBoard logs, gradient accumulation and DDP are the Trainer's own.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +16,10 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from langmod.config import Frozen
-from langmod.errors import LangmodError
+from training.checkpoints import CheckedTrainer, finite, last_whole_checkpoint, saving
 from training.packing import IGNORED
-
-
-class NotFinite(LangmodError):
-    """The loss became NaN or infinite; the last checkpoint is intact."""
-
-    code = "loss_not_finite"
+from training.processor import keep_memory, plain_attention
+from training.vocabulary_loss import LossInHead
 
 
 class Optimisation(Frozen):
@@ -89,29 +87,41 @@ def arguments(folder: Path, settings: Optimisation, saves: bool = True) -> Train
 class SparseHead:
     """Keeps only labelled positions before the vocabulary head: most of its work is saved.
 
-    The hook sits on the head, so the model's own forward (and DDP around it) stays as it is.
+    The hooks sit on the parts, so the model's own forward (and DDP around it) stays as it is.
     """
 
-    def __init__(self, head: nn.Module) -> None:
+    def __init__(self, head: nn.Module, tail: nn.Module | None = None) -> None:
+        """From ``tail`` on, an earlier part that takes positions alone, the others are dropped."""
         self.chosen: Tensor | None = None
-        head.register_forward_pre_hook(self._select)
+        (head if tail is None else tail).register_forward_pre_hook(self._select)
 
     def _select(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         if self.chosen is None:
             return None
-        return (inputs[0][self.chosen], *inputs[1:])  # [N, D]
+        return tuple(each[self.chosen] for each in inputs)  # [N, D] each
 
 
-class SparseTrainer(Trainer):
+class SparseTrainer(CheckedTrainer):
     """Cross entropy over labelled positions, for masked models and translators alike."""
 
     def __init__(
-        self, model: nn.Module, head: nn.Module, smoothing: float = 0.0, **kwargs: object
+        self,
+        model: nn.Module,
+        head: nn.Module,
+        smoothing: float = 0.0,
+        vocabulary: nn.Module | None = None,
+        tail: nn.Module | None = None,
+        **kwargs: object,
     ) -> None:
-        """``head`` is the part of ``model`` that makes vocabulary logits."""
+        """``head`` is the part of ``model`` that makes vocabulary logits.
+
+        ``vocabulary``: its last linear, where nothing changes the logits; the loss is then made
+        inside of it. ``tail``: see ``SparseHead``.
+        """
         super().__init__(model=model, **kwargs)
         self.smoothing = smoothing
-        self.sparse = SparseHead(head)
+        self.sparse = SparseHead(head, tail)
+        self.inside = None if vocabulary is None else LossInHead(vocabulary, smoothing)
         self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Dataset[object] | None = None) -> Sampler[int]:
@@ -134,42 +144,49 @@ class SparseTrainer(Trainer):
         del return_outputs, num_items_in_batch
         labels = inputs["labels"]  # [B, T]
         features = {name: value for name, value in inputs.items() if name != "labels"}
-        self.sparse.chosen = labels != IGNORED
-        try:
-            logits = model(**features).logits  # [N, V]
-        finally:
-            chosen, self.sparse.chosen = self.sparse.chosen, None
+        chosen = labels != IGNORED  # [B, T]
+        with self._only(chosen, labels[chosen]), plain_attention():
+            logits = model(**features).logits  # [N, V], or the loss itself
+        if self.inside is not None:
+            return finite(logits, self)
         smoothing = self.smoothing if model.training else 0.0
         loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=smoothing)
         return finite(loss, self)
 
+    @contextmanager
+    def _only(self, chosen: Tensor, labels: Tensor) -> Iterator[None]:
+        """Scores only chosen positions ``[B, T]``, with labels ``[N]``."""
+        self.sparse.chosen = chosen
+        if self.inside is not None:
+            self.inside.labels = labels
+        try:
+            yield
+        finally:
+            self.sparse.chosen = None
+            if self.inside is not None:
+                self.inside.labels = None
 
-def finite(loss: Tensor, trainer: Trainer) -> Tensor:
-    """The loss itself.
 
-    Raises:
-        NotFinite: the loss is NaN or infinite.
-    """
-    if not torch.isfinite(loss):
-        raise NotFinite(
-            f"loss is {loss.item()} at step {trainer.state.global_step}; lower learning_rate; "
-            f"the last good checkpoint lies in {trainer.args.output_dir}"
-        )
-    return loss
-
-
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; a kill or full disk may cut the last."""
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda each: int(each.name.rsplit("-", 1)[1]), default=None)
+def examples_of(settings: Optimisation) -> int:
+    """How many examples a run reads, those of all its processes together."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    return settings.steps * settings.batch_size * settings.gradient_accumulation * processes
 
 
 def fit(trainer: Trainer) -> list[dict[str, float]]:
     """Trains, going on from the last checkpoint of the run's folder; returns the logged curve.
 
     The model comes back without the Trainer's bf16 wrapper: what follows is scored in fp32.
+
+    Raises:
+        NotFinite: the loss or a weight is NaN or infinite.
+        NotSaved: a full disk, or another fault of it.
     """
-    last = last_whole_checkpoint(Path(trainer.args.output_dir))
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    keep_memory()
+    folder = Path(trainer.args.output_dir)
+    last = last_whole_checkpoint(folder)
+    # Curves are written all the while: they are the first to notice a full disk.
+    with saving(folder, folder, (OSError,)):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return [dict(entry) for entry in trainer.state.log_history]

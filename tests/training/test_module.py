@@ -21,6 +21,8 @@ from training.scoreboard import ScoreConfig, score_published
 from training.trainer import Optimisation, arguments
 
 TOPICS = {"sport": "ball team goal player win", "food": "bread milk soup meat rice"}
+LONGER = QUICK | {"steps": 40, "save_every": 40}
+"""Enough to see a module learn."""
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,11 @@ def trained(base, topics, small_corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for tag, method in (("mn", "bottleneck"), ("en", "lora")):
         train_module(
-            module_config(folder, base, tag, method=method, language=tag, corpus=small_corpus)
-        )
+            module_config(
+                folder, base, tag, method=method, language=tag, corpus=small_corpus,
+                optimisation=LONGER,
+            )
+        )  # fmt: skip
     longer = QUICK | {"steps": 60, "batch_size": 16, "learning_rate": 2e-2}
     config = module_config(
         folder,
@@ -74,13 +79,19 @@ def trained(base, topics, small_corpus, tmp_path_factory):
     return folder
 
 
+def learns(folder):
+    """The last steps' losses are below the first ones'; single ones hang on what was masked."""
+    curve = losses(folder / "checkpoints")
+    return sum(curve[-10:]) < sum(curve[:10])
+
+
 def test_training_changes_the_module_and_leaves_the_base(trained, base):
     run = load_run(trained / "mn")
     assert run.languages == ("mn",)
     assert run.trained_parameters < 3000
-    state = torch.load(trained / "mn" / "checkpoints" / "checkpoint-8" / "optimizer.pt")
+    state = torch.load(trained / "mn" / "checkpoints" / "checkpoint-40" / "optimizer.pt")
     assert len(state["state"]) == 4, "down, up and their biases learn, nothing else"
-    assert losses(trained / "mn" / "checkpoints")[-1] < losses(trained / "mn" / "checkpoints")[0]
+    assert learns(trained / "mn")
 
 
 def test_dev_scores_are_in_the_published_manifest(trained, base):
@@ -95,11 +106,11 @@ def test_dev_scores_are_in_the_published_manifest(trained, base):
 def test_an_invertible_module_learns_on_both_sides_and_is_published(base, small_corpus, tmp_path):
     settings = {"inv_adapter": "nice", "leave_out": [0]}
     config = module_config(
-        tmp_path, base, "inv", language="mn", corpus=small_corpus, method_config=settings
-    )
+        tmp_path, base, "inv", language="mn", corpus=small_corpus, method_config=settings,
+        optimisation=LONGER,
+    )  # fmt: skip
     train_module(config)
-    found = losses(tmp_path / "inv" / "checkpoints")
-    assert found[-1] < found[0]
+    assert learns(tmp_path / "inv")
     done = export_module(tmp_path / "inv", base)
     assert 0 < done.max_difference <= FP32_TOLERANCE
     module = ModuleStore(base / "modules").load("inv")
