@@ -1,0 +1,106 @@
+"""One stage of a run: made once, known by its settings and by all that was made before it."""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from langmod.config import Frozen, RunConfig, write_atomic
+from langmod.errors import ConfigError
+from training.studies.definition import Run, Stage
+
+
+class StageRecord(Frozen):
+    """``<out>.stage.json``: what lies in ``out``, and whether it is whole."""
+
+    command: str
+    digest: str
+    """sha256 over the settings of this stage and of all before it."""
+    done: bool = False
+    seconds: float = 0.0
+    """Of the attempt that ended it; one that went on from a checkpoint counts its own part."""
+
+
+def out_of(settings: RunConfig) -> Path:
+    """Where a command writes.
+
+    Raises:
+        ConfigError: its settings name no such place.
+    """
+    for name in ("out", "output"):
+        if isinstance(found := getattr(settings, name, None), Path):
+            return found
+    raise ConfigError(f"{type(settings).__name__} names no place in `out`; a stage must")
+
+
+def record_file(out: Path) -> Path:
+    """Beside the output, which its command may replace as a whole."""
+    return out.with_name(f"{out.name}.stage.json")
+
+
+def read_record(out: Path) -> StageRecord | None:
+    """What is known of an output; None: no study began it."""
+    file = record_file(out)
+    return StageRecord.model_validate_json(file.read_text("utf-8")) if file.is_file() else None
+
+
+def write_record(out: Path, record: StageRecord) -> None:
+    """Replaces what is known."""
+    record_file(out).parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(record_file(out), record.model_dump_json(indent=2) + "\n")
+
+
+def digests(run: Run, settings: Sequence[RunConfig], before: str = "") -> list[str]:
+    """Of each stage of a run; ``before``: of what all runs stand on."""
+    found = []
+    for stage, each in zip(run.stages, settings, strict=True):
+        text = f"{before}\n{stage.command}\n{each.model_dump_json()}"
+        before = hashlib.sha256(text.encode()).hexdigest()
+        found.append(before)
+    return found
+
+
+def is_done(settings: RunConfig, digest: str) -> bool:
+    """Whether a stage was made to its end with these settings, on what lies before it now."""
+    known = read_record(out_of(settings))
+    return known is not None and known.done and known.digest == digest
+
+
+def make_stage(stage: Stage, settings: RunConfig, digest: str) -> None:
+    """Makes a stage that is not done; what other settings left there is removed.
+
+    A killed attempt with the same settings goes on from its last checkpoint.
+
+    Raises:
+        ConfigError: something lies in ``out`` that no study made.
+    """
+    out = out_of(settings)
+    known = read_record(out)
+    if known is None and out.exists():
+        raise ConfigError(f"{out} was made by no study; remove it or choose another `out`")
+    if known is not None and known.digest != digest:
+        clear(settings)
+    record = StageRecord(command=stage.command, digest=digest)
+    write_record(out, record)
+    started = time.perf_counter()
+    stage.make(settings)
+    seconds = round(time.perf_counter() - started, 2)
+    write_record(out, record.model_copy(update={"done": True, "seconds": seconds}))
+
+
+def clear(settings: RunConfig) -> None:
+    """Removes the output of a stage, and the checkpoints it would go on from."""
+    for place in (out_of(settings), getattr(settings, "run_folder", None)):
+        if place is not None and place.is_dir():
+            shutil.rmtree(place)
+        elif place is not None:
+            place.unlink(missing_ok=True)
+
+
+def examples_of(settings: RunConfig) -> tuple[int, int]:
+    """Steps of a stage, and the examples (blocks or pairs) that they read; zeros where none."""
+    found = getattr(settings, "optimisation", None)
+    if found is None:
+        return 0, 0
+    return found.steps, found.steps * found.batch_size * found.gradient_accumulation
