@@ -133,6 +133,8 @@ class Study(RunConfig):
     stages: tuple[Mapping[str, Any], ...] = ()
     """Of every arm that has none of its own."""
     arms: Mapping[str, Arm] = Field(min_length=1)
+    remake: bool = False
+    """Removes what other settings left and makes it again, instead of refusing to."""
     runs: Path = Path("runs/studies")
     results: Path = Path("benchmarks/results/studies")
     raw: Mapping[str, Any]
@@ -176,8 +178,9 @@ class Study(RunConfig):
 
     @property
     def digest(self) -> str:
-        """sha256 of the yaml as it was resolved, overrides included."""
-        return hashlib.sha256(json.dumps(self.raw, sort_keys=True).encode()).hexdigest()
+        """sha256 of the yaml, overrides included; not of where the study lies."""
+        said = {key: self.raw[key] for key in self.raw if key not in ("remake", "runs", "results")}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @property
     def folder(self) -> Path:

@@ -9,7 +9,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from langmod.errors import ConfigError
 
-
 ONCE = ("each", "sizes")
 """What a stage in a yaml says of how often it is made, and no command reads."""
 

@@ -32,8 +32,11 @@ def permutation_test(ours: Sequence[float], theirs: Sequence[float], paired: boo
     """Tests that two arms do not differ.
 
     Paired: the signs of the differences may be turned, 2^n ways. Otherwise runs may change arms,
-    C(n + m, n) ways (Fisher 1935; Pitman 1937). One of the ways is the one observed.
+    C(n + m, n) ways (Fisher 1935; Pitman 1937). One of the ways is the one observed. An arm of a
+    single run shows nothing.
     """
+    if min(len(ours), len(theirs)) < 2:
+        return Permutation(p=1.0, smallest=1.0, exact=True)
     if paired:
         ways, kind = 2 ** len(ours), "samples"
         samples: tuple[Sequence[float], ...] = (np.subtract(ours, theirs).tolist(),)

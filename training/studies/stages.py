@@ -67,19 +67,23 @@ def is_done(settings: RunConfig, digest: str) -> bool:
     return known is not None and known.done and known.digest == digest
 
 
-def make_stage(stage: Stage, settings: RunConfig, digest: str) -> None:
-    """Makes a stage that is not done; what other settings left there is removed.
-
-    A killed attempt with the same settings goes on from its last checkpoint.
+def make_stage(stage: Stage, settings: RunConfig, digest: str, remake: bool = False) -> None:
+    """Makes a stage that is not done; a killed attempt goes on from its last checkpoint.
 
     Raises:
-        ConfigError: something lies in ``out`` that no study made.
+        ConfigError: something lies in ``out`` that no study made, or that other settings made to
+            its end and ``remake`` does not let go.
     """
     out = out_of(settings)
     known = read_record(out)
     if known is None and out.exists():
         raise ConfigError(f"{out} was made by no study; remove it or choose another `out`")
     if known is not None and known.digest != digest:
+        if known.done and not remake:
+            raise ConfigError(
+                f"{out} was made with other settings, or on what other settings made; give "
+                "remake=true to make it again, or the study another name"
+            )
         clear(settings)
     record = StageRecord(command=stage.command, digest=digest)
     write_record(out, record)

@@ -50,12 +50,12 @@ def run_study(study: Study) -> StudyResult:
     check_places([shared, *runs])
     check_equal_steps(study, runs)
     ground = digests(shared, shared.settings())
-    if problem := make(shared, ""):
+    if problem := make(shared, "", study.remake):
         raise StudyFailed(f"{shared.folder}: {problem}; see {shared.folder / LOG}")
     before = ground[-1] if ground else ""
     failed = []
     for number, run in enumerate(runs, 1):
-        problem = make(run, before)
+        problem = make(run, before, study.remake)
         _tell(f"{study.name} {number}/{len(runs)} {run.name}: {problem or 'made'}")
         if problem:
             failed.append(Failure(run=run.name, problem=problem))
@@ -106,7 +106,7 @@ def check_equal_steps(study: Study, runs: list[Run]) -> None:
         )
 
 
-def make(run: Run, before: str) -> str | None:
+def make(run: Run, before: str, remake: bool = False) -> str | None:
     """Makes a run in a process of its own; returns what went wrong."""
     settings = run.settings()
     if all(map(is_done, settings, digests(run, settings, before))):
@@ -115,7 +115,7 @@ def make(run: Run, before: str) -> str | None:
     (run.folder / PROBLEM).unlink(missing_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=make_stages, args=(run, before))
+    process = context.Process(target=make_stages, args=(run, before, remake))
     process.start()
     process.join()
     if process.exitcode == 0:
@@ -125,7 +125,7 @@ def make(run: Run, before: str) -> str | None:
     return f"its process ended with code {process.exitcode}"
 
 
-def make_stages(run: Run, before: str) -> None:
+def make_stages(run: Run, before: str, remake: bool = False) -> None:
     """The process of a run: its stages that are not done, all that is printed to its log."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with (run.folder / LOG).open("a", encoding="utf-8") as log:
@@ -137,7 +137,7 @@ def make_stages(run: Run, before: str) -> None:
             run.stages, settings, digests(run, settings, before), strict=True
         ):
             if not is_done(each, digest):
-                make_stage(stage, each, digest)
+                make_stage(stage, each, digest, remake)
     except Exception as error:
         # Whatever it is, it must not stop the other arms.
         traceback.print_exc()
