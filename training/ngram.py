@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +133,9 @@ class NgramModel:
         return found
 
 
-def looked_up(keys: Keys, values: NDArray, wanted: Keys) -> tuple[NDArray, NDArray[np.bool_]]:
+def looked_up(
+    keys: Keys, values: NDArray[Any], wanted: Keys
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """The values of keys ``[N]``, zero where they are unknown, and which are known."""
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     known = keys[places] == wanted

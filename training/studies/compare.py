@@ -11,7 +11,7 @@ from training.studies.differences import Difference, family
 from training.studies.plots import plot_metric
 from training.studies.result import StudyResult
 from training.studies.sentences import SentenceRow, compare_sentences
-from training.studies.tables import metric_table, sentence_table
+from training.studies.tables import cost_table, metric_table, sentence_table
 
 
 class CompareConfig(RunConfig):
@@ -65,6 +65,7 @@ def compare(config: CompareConfig) -> Comparison:
     sentences = compare_sentences(result, config.trials)
     if sentences:
         tables.append(sentence_table(result, sentences))
+    tables.append(cost_table(result))
     comparison = Comparison(
         name=result.name,
         differences=tuple(differences),

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -71,13 +73,20 @@ class Run(Frozen):
         """Of its folder."""
         return self.folder.name
 
+    @cached_property
     def settings(self) -> list[RunConfig]:
-        """Of every stage.
+        """Of every stage, read once.
 
         Raises:
             ConfigError: a stage that cannot be run.
         """
         return [stage.settings(self.seed) for stage in self.stages]
+
+
+def folder_name(arm: str, seed: int | None) -> str:
+    """Of a run, in letters that no shell minds: ``(IA)3`` → ``IA-3``."""
+    plain_name = re.sub(r"[^\w.+]+", "-", arm).strip("-")
+    return plain_name if seed is None else f"{plain_name}-{seed}"
 
 
 class Arm(Frozen):
@@ -214,12 +223,12 @@ class Study(RunConfig):
             ConfigError: an interpolation that leads nowhere.
         """
         once = [
-            self._run(name, None, (self.folder / name, self._stages(arm)))
+            self._run(name, None, (self.folder / folder_name(name, None), self._stages(arm)))
             for name, arm in self.arms.items()
             if not arm.seeded
         ]
         return once + [
-            self._run(name, seed, (self.folder / f"{name}-{seed}", self._stages(arm)))
+            self._run(name, seed, (self.folder / folder_name(name, seed), self._stages(arm)))
             for seed in self.seeds
             for name, arm in self.arms.items()
             if arm.seeded

@@ -48,12 +48,17 @@ class Difference(Frozen):
 
 
 def family(result: StudyResult, metric: Compared) -> list[Difference]:
-    """Every comparison in every language of one metric: the family that Holm corrects for."""
+    """Every comparison in every language of one metric: the family that Holm corrects for.
+
+    Two arms without chance have a run each, which is no sample: they are not in it.
+    """
+    seeded = {run.arm for run in result.runs if run.seed is not None}
     cases = [
         (arm, reference, language)
         for language in result.languages(metric.name)
         for arm, reference in result.comparisons
-        if result.values(arm, metric.name, language)
+        if {arm, reference} & seeded
+        and result.values(arm, metric.name, language)
         and result.values(reference, metric.name, language)
     ]
     samples = [paired_values(result, metric.name, case) for case in cases]
@@ -68,15 +73,9 @@ def family(result: StudyResult, metric: Compared) -> list[Difference]:
 def paired_values(
     result: StudyResult, metric: str, case: tuple[str, str, str]
 ) -> tuple[list[float], list[float], bool]:
-    """Scores of arm and reference, and whether they are pairs of one seed.
-
-    Two arms without chance have one score each, however many seeds the study has.
-    """
+    """Scores of arm and reference, and whether they are pairs of one seed."""
     arm, reference, language = case
     ours, theirs = (result.values(each, metric, language) for each in (arm, reference))
-    seeded = {run.arm for run in result.runs if run.seed is not None}
-    if not {arm, reference} & seeded:
-        return [next(iter(ours.values()))], [next(iter(theirs.values()))], True
     common = sorted(ours.keys() & theirs.keys())
     if result.paired and common:
         return [ours[seed] for seed in common], [theirs[seed] for seed in common], True

@@ -34,8 +34,8 @@ from training.score import (
     texts_digest,
     write_scores,
 )
-from training.studies.translations import Translations, origins_of, save_translations
-from training.translation_score import corpus_scores, translate
+from training.studies.translations import Translations, save_translations
+from training.translation_score import corpus_scores, read_origins, translate
 
 
 class MeasureConfig(RunConfig):
@@ -173,9 +173,8 @@ def translate_sample(model: Model, name: str, sample: Sample) -> list[Translatio
     """The sampled pairs of a direction, by origin."""
     source, _, target = name.partition("-")
     direction = (canonical(source), canonical(target))
-    pairs = read_pairs(sample.corpus, *direction, sample.split)
     found = []
-    for origin, own in origins_of(sample.corpus, direction, (sample.split, pairs)).items():
+    for origin, own in pairs_by_origin(sample, direction).items():
         sources, references = (list(side) for side in zip(*sample.draw(own), strict=True))
         found.append(
             Translations(
@@ -187,6 +186,16 @@ def translate_sample(model: Model, name: str, sample: Sample) -> list[Translatio
             )
         )
     return found
+
+
+def pairs_by_origin(sample: Sample, direction: tuple[str, str]) -> dict[str, list[tuple[str, str]]]:
+    """The pairs of the sample's split by where they come from."""
+    pairs = read_pairs(sample.corpus, *direction, sample.split)
+    origins = read_origins(sample.corpus, direction, sample.split)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for pair, origin in zip(pairs, origins, strict=True):
+        found.setdefault(origin, []).append(pair)
+    return dict(sorted(found.items()))
 
 
 def translation_metrics(found: Translations, split: Literal["dev", "test"]) -> list[Metric]:

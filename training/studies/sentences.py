@@ -1,6 +1,7 @@
 """A study's translations compared sentence by sentence, seed by seed, where they still lie."""
 
 from langmod.config import Frozen
+from training.studies.definition import folder_name
 from training.studies.result import StudyResult
 from training.studies.sentence_tests import SentenceTest, sentence_tests
 from training.studies.significance import holm
@@ -58,7 +59,7 @@ def _common(
 
 
 def _of_run(result: StudyResult, arm: str, seed: int) -> dict[tuple[str, str, str], Translations]:
-    folders = [result.folder / f"{arm}-{seed}", result.folder / arm]
+    folders = [result.folder / folder_name(arm, each) for each in (seed, None)]
     folder = next((each for each in folders if each.is_dir()), None)
     found = read_translations(folder) if folder else []
     return {(each.direction, each.origin, each.data): each for each in found}

@@ -13,6 +13,7 @@ import threading
 import traceback
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from langmod.config import RunConfig
 from langmod.errors import ConfigError, LangmodError
@@ -49,7 +50,7 @@ def run_study(study: Study) -> StudyResult:
     shared, runs = study.shared_run(), study.arm_runs()
     check_places([shared, *runs])
     check_equal_steps(study, runs)
-    ground = digests(shared, shared.settings())
+    ground = digests(shared, shared.settings)
     if problem := make(shared, "", study.remake):
         raise StudyFailed(f"{shared.folder}: {problem}; see {shared.folder / LOG}")
     before = ground[-1] if ground else ""
@@ -75,7 +76,7 @@ def check_places(runs: list[Run]) -> None:
     """
     owners: dict[Path, str] = {}
     for run in runs:
-        for out in map(out_of, run.settings()):
+        for out in map(out_of, run.settings):
             if out in owners:
                 raise ConfigError(f"{owners[out]} and {run.name} both write to {out}")
             owners[out] = run.name
@@ -91,7 +92,7 @@ def check_equal_steps(study: Study, runs: list[Run]) -> None:
     """
     found: dict[str, tuple[int, int]] = {}
     for run in runs:
-        each = [examples_of(settings) for settings in run.settings()]
+        each = [examples_of(settings) for settings in run.settings]
         found[run.arm] = (sum(steps for steps, _ in each), sum(count for _, count in each))
     equal = {
         arm: amount
@@ -108,7 +109,7 @@ def check_equal_steps(study: Study, runs: list[Run]) -> None:
 
 def make(run: Run, before: str, remake: bool = False) -> str | None:
     """Makes a run in a process of its own; returns what went wrong."""
-    settings = run.settings()
+    settings = run.settings
     if all(map(is_done, settings, digests(run, settings, before))):
         return None
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +133,7 @@ def make_stages(run: Run, before: str, remake: bool = False) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:
-        settings = run.settings()
+        settings = run.settings
         for stage, each, digest in zip(
             run.stages, settings, digests(run, settings, before), strict=True
         ):
@@ -175,7 +176,7 @@ def collect(study: Study, runs: list[Run], failed: list[Failure]) -> StudyResult
         accelerator=_accelerator(),
         versions=versions(LIBRARIES),
         commit=commit(),
-        data=_data([each for run in (study.shared_run(), *runs) for each in run.settings()]),
+        data=_data([each for run in (study.shared_run(), *runs) for each in run.settings]),
         runs=tuple(_run_result(run, study.split) for run in runs),
         failed=tuple(failed),
     )
@@ -185,7 +186,7 @@ def _run_result(run: Run, split: str) -> RunResult:
     """Scores that the stages left, a later stage's in place of an earlier one's of one name."""
     metrics: dict[tuple[str, str | None], Metric] = {}
     seconds, steps, examples, parameters = 0.0, 0, 0, None
-    for settings in run.settings():
+    for settings in run.settings:
         out, amount = out_of(settings), examples_of(settings)
         record = read_record(out)
         seconds += record.seconds if record else 0.0
@@ -206,14 +207,14 @@ def _run_result(run: Run, split: str) -> RunResult:
     )
 
 
-def _said(file: Path) -> dict[str, object]:
+def _said(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _data(settings: list[RunConfig]) -> dict[str, str]:
     from training.corpus import corpus_digest
 
-    corpora = {each.corpus for each in settings if isinstance(getattr(each, "corpus", None), Path)}
+    corpora = {found for each in settings if (found := getattr(each, "corpus", None)) is not None}
     return {str(corpus): corpus_digest(corpus) for corpus in sorted(corpora)}
 
 

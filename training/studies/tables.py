@@ -96,15 +96,19 @@ def metric_table(result: StudyResult, metric: Compared, differences: Sequence[Di
         row
         for language in result.languages(metric.name)
         for arm in result.arms
-        for found in _of(differences, arm, language) or [None]
+        for found in _of(differences, arm, language)
         if (row := _row(result, (metric.name, language, arm), found))
     ]
     title = f"{metric.name}, {metric.better} is better: {result.name}, {result.split} split"
     return Table(title, HEADER, tuple(rows), tuple(_notes(result, metric, differences)))
 
 
-def _of(differences: Sequence[Difference], arm: str, language: str) -> list[Difference]:
-    return [each for each in differences if (each.arm, each.language) == (arm, language)]
+def _of(differences: Sequence[Difference], arm: str, language: str) -> list[Difference | None]:
+    """Its comparisons; None alone where it has none and shows its spread only."""
+    found: list[Difference | None] = [
+        each for each in differences if (each.arm, each.language) == (arm, language)
+    ]
+    return found or [None]
 
 
 def _row(
@@ -122,9 +126,9 @@ def _row(
     shown = (
         f"{arm} ({language})" if language else arm,
         str(len(scores)),
-        number(float(np.mean(scores))),
+        score(float(np.mean(scores))),
         number(spread),
-        number(float(np.median(scores))),
+        score(float(np.median(scores))),
     )
     if found is None:
         return (*shown, *["–"] * 7, "reference" if _is_reference(result, arm) else "–")
@@ -202,8 +206,8 @@ def sentence_table(result: StudyResult, rows: Sequence[SentenceRow]) -> Table:
             str(each.seed),
             each.direction,
             each.metric,
-            number(each.score),
-            number(each.reference_score),
+            score(each.score),
+            score(each.reference_score),
             number(each.randomisation),
             number(each.randomisation_holm),
             number(each.bootstrap),
@@ -222,6 +226,39 @@ def _sentence_verdict(row: SentenceRow, alpha: float) -> str:
     if row.randomisation_holm > alpha:
         return "no difference shown"
     return "better" if row.score > row.reference_score else "worse"
+
+
+def cost_table(result: StudyResult) -> Table:
+    """What each arm took: steps, examples, trained numbers, seconds."""
+    header = ("arm", "runs", "steps", "examples", "trained numbers", "seconds a run", "note")
+    rows = []
+    for arm in result.arms:
+        own = [run for run in result.runs if run.arm == arm]
+        if own:
+            parameters = own[0].parameters
+            rows.append(
+                (
+                    arm,
+                    str(len(own)),
+                    str(own[0].steps),
+                    str(own[0].examples),
+                    "–" if parameters is None else f"{parameters:,}",
+                    number(float(np.mean([run.seconds for run in own]))),
+                    result.unequal.get(arm, ""),
+                )
+            )
+    machine = result.machine
+    notes = (
+        f"Of all stages, scoring included, on {machine.processor}, {machine.cores} cores, "
+        f"{result.accelerator or 'no accelerator'}; load {machine.load_average:g} at the end",
+        f"Commit {result.commit}, torch {result.versions.get('torch', '?')}",
+    )
+    return Table(f"Cost: {result.name}", header, tuple(rows), notes)
+
+
+def score(value: float) -> str:
+    """Five significant figures."""
+    return f"{value:#.5g}"
 
 
 def number(value: float | None) -> str:

@@ -1,11 +1,10 @@
 """Translations kept beside their scores, for tests that compare systems sentence by sentence."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from langmod.config import Frozen, write_atomic
-from training.translation_score import read_origins
 
 FILE = "translations.json"
 
@@ -35,14 +34,3 @@ def read_translations(folder: Path) -> list[Translations]:
         for file in sorted(folder.rglob(FILE))
         for row in json.loads(file.read_text(encoding="utf-8"))
     ]
-
-
-def origins_of(
-    corpus: Path, direction: tuple[str, str], split_pairs: tuple[str, Sequence[tuple[str, str]]]
-) -> dict[str, list[tuple[str, str]]]:
-    """The pairs of a split by where they come from."""
-    split, pairs = split_pairs
-    found: dict[str, list[tuple[str, str]]] = {}
-    for pair, origin in zip(pairs, read_origins(corpus, direction, split), strict=True):
-        found.setdefault(origin, []).append(pair)
-    return dict(sorted(found.items()))

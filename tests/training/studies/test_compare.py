@@ -89,8 +89,11 @@ def test_the_table_says_what_its_numbers_are(tmp_path):
     _, folder = compared(tmp_path)
     text = (folder / "tables.md").read_text()
     assert "### pppl, lower is better: tiny, test split" in text
-    assert "| base (mn) | 1 | 10 | – | 10 | – | – | – | – | – | – | – | reference |" in text
-    assert "| good_one (mn) | 5 | 6 | 0.7906 | 6 | −4 | 0.0625 | 0.125 | 0 | 1 | −1 |" in text
+    assert "| base (mn) | 1 | 10.000 | – | 10.000 | – | – | – | – | – | – | – | reference |" in text
+    assert (
+        "| good_one (mn) | 5 | 6.0000 | 0.7906 | 6.0000 | −4 | 0.0625 | 0.125 | 0 | 1 | −1 |"
+        in text
+    )
     for note in (
         "- Signature: `pppl|v1`",
         "- Scored texts: dddddddddddd",
@@ -108,9 +111,12 @@ def test_the_table_says_what_its_numbers_are(tmp_path):
 def test_latex_and_plot_hold_the_same(tmp_path):
     _, folder = compared(tmp_path)
     text = (folder / "tables.tex").read_text()
-    assert r"good\_one (mn) & 5 & 6 & 0.7906 & 6 & $-$4 & 0.0625 & 0.125 & 0 & 1 & $-$1" in text
+    assert (
+        r"good\_one (mn) & 5 & 6.0000 & 0.7906 & 6.0000 & $-$4 & 0.0625 & 0.125 & 0 & 1 & $-$1"
+        in text
+    )
     assert r"so \& so (mn)" in text
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert r"Signature: pppl\textbar{}v1." in text
     assert (folder / "pppl.png").read_bytes().startswith(b"\x89PNG")
 
@@ -150,15 +156,21 @@ def test_runs_without_common_seeds_are_not_paired(tmp_path):
         assert family(result, result.metrics[0])[0].p == pytest.approx(p)
 
 
-def test_two_arms_without_chance_have_one_run_each(tmp_path):
-    scores = {"base": {None: 10.0}, "other": {None: 5.0}}
-    result = study_result(tmp_path, scores=scores, comparisons=[("other", "base")], unequal={})
-    (found,) = family(result, result.metrics[0])
-    assert (found.runs, found.p, found.verdict) == (
-        1,
-        1.0,
-        "better always; too few runs for p ≤ 0.05",
-    )
+def test_two_arms_without_chance_are_not_tested(tmp_path):
+    scores = SCORES | {"counted": {None: 5.0}}
+    comparisons = [("counted", "base"), ("good_one", "base"), ("good_one", "counted")]
+    found, folder = compared(tmp_path, scores=scores, comparisons=comparisons)
+    cases = [(each.arm, each.reference) for each in found.differences]
+    assert cases == [("good_one", "base"), ("good_one", "counted")]
+    assert "| counted (mn) | 1 | 5.0000 | – | 5.0000 | – |" in (folder / "tables.md").read_text()
+
+
+def test_what_the_arms_took_is_in_the_last_table(tmp_path):
+    _, folder = compared(tmp_path)
+    text = (folder / "tables.md").read_text()
+    assert "### Cost: tiny" in text
+    assert "| good_one | 5 | 2 | 8 | – | 1 |  |" in text
+    assert "| so & so | 5 | 2 | 8 | – | 1 | it learns slowly |" in text
 
 
 @pytest.mark.parametrize(

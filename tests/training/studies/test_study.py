@@ -13,7 +13,7 @@ from langmod.errors import ConfigError
 from tests.bases import make_base
 from tests.training.runs import QUICK
 from training.ngram import NgramConfig
-from training.studies.definition import Stage, Study
+from training.studies.definition import Stage, Study, folder_name
 from training.studies.result import StudyResult
 from training.studies.stages import is_done, make_stage, read_record
 from training.studies.study import StudyFailed, check_equal_steps, check_places, run_study
@@ -91,7 +91,7 @@ def write(base, small_corpus, tmp_path):
 
 def settings(study, name):
     run = next(each for each in study.arm_runs() if each.name == name)
-    return run.settings()
+    return run.settings
 
 
 def test_values_are_the_studys_then_the_sizes_then_the_arms(write):
@@ -111,10 +111,13 @@ def test_runs_are_seeded_named_and_in_the_order_of_seeds(write):
     arms = {"low": {"seeded": False}, "high": {"stages": [MODULE, MEASURE]}}
     runs = write(arms=arms).arm_runs()
     assert [run.name for run in runs] == ["low", "high-1", "high-2"]
-    assert [run.settings()[0].optimisation.seed for run in runs[1:]] == [1, 2]
-    assert [run.settings()[0].out for run in runs[1:]] == [
-        run.folder / "trained" for run in runs[1:]
-    ]
+    assert [run.settings[0].optimisation.seed for run in runs[1:]] == [1, 2]
+    assert [run.settings[0].out for run in runs[1:]] == [run.folder / "trained" for run in runs[1:]]
+
+
+def test_folders_have_names_that_no_shell_minds():
+    assert folder_name("(IA)3", 4) == "IA-3-4"
+    assert folder_name("bare base", None) == "bare-base"
 
 
 def test_a_stage_stands_once_for_each_item_and_only_at_its_sizes(write):
