@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from langmod.config import Frozen, RunConfig, write_atomic
@@ -16,7 +16,7 @@ class StageRecord(Frozen):
 
     command: str
     digest: str
-    """sha256 over the settings of this stage and of all before it."""
+    """sha256 over the settings of this stage and of those it stands on."""
     done: bool = False
     seconds: float = 0.0
     """Of the attempt that ended it; one that went on from a checkpoint counts its own part."""
@@ -51,14 +51,22 @@ def write_record(out: Path, record: StageRecord) -> None:
     write_atomic(record_file(out), record.model_dump_json(indent=2) + "\n")
 
 
-def digests(run: Run, settings: Sequence[RunConfig], before: str = "") -> list[str]:
-    """Of each stage of a run; ``before``: of what all runs stand on."""
-    found = []
-    for stage, each in zip(run.stages, settings, strict=True):
-        text = f"{before}\n{stage.command}\n{each.model_dump_json()}"
-        before = hashlib.sha256(text.encode()).hexdigest()
-        found.append(before)
-    return found
+def digests(run: Run, known: Mapping[str, str]) -> dict[str, str]:
+    """Output of each stage of a run → its digest, over its settings and what they read.
+
+    ``known`` are outputs that were made before. A stage reads those that its settings name, so that
+    another vocabulary makes other bases, and leaves alone what does not stand on it.
+    """
+    found, made = dict(known), {}
+    for stage, settings in zip(run.stages, run.settings, strict=True):
+        text = settings.model_dump_json()
+        below = sorted(
+            digest for out, digest in found.items() if f'"{out}"' in text or f'"{out}/' in text
+        )
+        whole = "\n".join([stage.command, text, *below])
+        out = str(out_of(settings))
+        found[out] = made[out] = hashlib.sha256(whole.encode()).hexdigest()
+    return made
 
 
 def is_done(settings: RunConfig, digest: str) -> bool:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,12 @@ def run_study(study: Study) -> StudyResult:
     shared, runs = study.shared_run(), study.arm_runs()
     check_places([shared, *runs])
     check_equal_steps(study, runs)
-    ground = digests(shared, shared.settings)
-    if problem := make(shared, "", study.remake):
+    ground = digests(shared, {})
+    if problem := make(shared, {}, study.remake):
         raise StudyFailed(f"{shared.folder}: {problem}; see {shared.folder / LOG}")
-    before = ground[-1] if ground else ""
     failed = []
     for number, run in enumerate(runs, 1):
-        problem = make(run, before, study.remake)
+        problem = make(run, ground, study.remake)
         _tell(f"{study.name} {number}/{len(runs)} {run.name}: {problem or 'made'}")
         if problem:
             failed.append(Failure(run=run.name, problem=problem))
@@ -107,16 +107,15 @@ def check_equal_steps(study: Study, runs: list[Run]) -> None:
         )
 
 
-def make(run: Run, before: str, remake: bool = False) -> str | None:
+def make(run: Run, ground: Mapping[str, str], remake: bool = False) -> str | None:
     """Makes a run in a process of its own; returns what went wrong."""
-    settings = run.settings
-    if all(map(is_done, settings, digests(run, settings, before))):
+    if all(map(is_done, run.settings, digests(run, ground).values())):
         return None
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / PROBLEM).unlink(missing_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=make_stages, args=(run, before, remake))
+    process = context.Process(target=make_stages, args=(run, ground, remake))
     process.start()
     process.join()
     if process.exitcode == 0:
@@ -126,19 +125,17 @@ def make(run: Run, before: str, remake: bool = False) -> str | None:
     return f"its process ended with code {process.exitcode}"
 
 
-def make_stages(run: Run, before: str, remake: bool = False) -> None:
+def make_stages(run: Run, ground: Mapping[str, str], remake: bool = False) -> None:
     """The process of a run: its stages that are not done, all that is printed to its log."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with (run.folder / LOG).open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:
-        settings = run.settings
-        for stage, each, digest in zip(
-            run.stages, settings, digests(run, settings, before), strict=True
-        ):
-            if not is_done(each, digest):
-                make_stage(stage, each, digest, remake)
+        made = digests(run, ground).values()
+        for stage, settings, digest in zip(run.stages, run.settings, made, strict=True):
+            if not is_done(settings, digest):
+                make_stage(stage, settings, digest, remake)
     except Exception as error:
         # Whatever it is, it must not stop the other arms.
         traceback.print_exc()

@@ -15,7 +15,7 @@ from tests.training.runs import QUICK
 from training.ngram import NgramConfig
 from training.studies.definition import Stage, Study, folder_name
 from training.studies.result import StudyResult
-from training.studies.stages import is_done, make_stage, read_record
+from training.studies.stages import digests, is_done, make_stage, read_record
 from training.studies.study import StudyFailed, check_equal_steps, check_places, run_study
 
 NGRAM = {
@@ -182,6 +182,22 @@ def test_unequal_steps_are_refused_unless_they_are_explained(write):
     study = write(arms=arms | {"high": {"stages": halves}})
     with pytest.raises(ConfigError, match=r"high 4 \(16\)"):
         check_equal_steps(study, study.arm_runs())
+
+
+def test_a_stage_is_known_by_what_it_stands_on(write):
+    first = NGRAM | {"set": NGRAM["set"] | {"out": "${shared}/first"}}
+    second = NGRAM | {"set": NGRAM["set"] | {"base": "${shared}/first", "out": "${shared}/second"}}
+    apart = NGRAM | {"set": NGRAM["set"] | {"base": "${shared}/first-2", "out": "${shared}/third"}}
+
+    def made(*stages):
+        found = digests(write(shared_stages=list(stages)).shared_run(), {})
+        return {out.rpartition("/")[2]: digest for out, digest in found.items()}
+
+    one = made(first, second, apart)
+    other = made(first | {"set": first["set"] | {"order": 3}}, second, apart)
+    assert one["first"] != other["first"]
+    assert one["second"] != other["second"]
+    assert one["third"] == other["third"] == made(apart)["third"]
 
 
 def test_two_runs_never_write_to_one_place(write, tmp_path):
