@@ -11,7 +11,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 
 .DELETE_ON_ERROR:
-.PHONY: setup serve test check format demo bench bases modules scores readme methods lock
+.PHONY: setup serve test check format demo bench bases modules scores study readme methods lock
 
 setup: $(DEV)
 
@@ -85,6 +85,17 @@ scores: $(DEV)
 	done
 	$(BIN)/python -m training baseline training/configs/baselines.yaml
 	$(BIN)/python -m training results training/configs/results.yaml
+
+# Every study from raw text to tables and plots, at nano size unless SIZE says otherwise. What is
+# made is kept in runs/studies; a study that fails does not stop the others.
+STUDIES := $(wildcard training/configs/studies/*.yaml)
+SIZE ?= nano
+
+study: $(DEV)
+	failed=; for yaml in $(STUDIES); do \
+	  $(BIN)/python -m training study $$yaml size=$(SIZE) || failed="$$failed $$yaml"; \
+	  $(BIN)/python -m training compare $$yaml size=$(SIZE) || failed="$$failed $$yaml"; \
+	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 # The README's answers as the shipped models give them now.
 readme: $(DEV)

@@ -1,10 +1,6 @@
 """What an experiment found, and all that is needed to judge or repeat it: one JSON file."""
 
-import os
-import platform
-import subprocess
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Literal, Self
@@ -25,6 +21,7 @@ from benchmarks.systems import Way
 from langmod.config import Frozen, describe, write_atomic
 from langmod.digests import SHORT
 from langmod.errors import ConfigError
+from langmod.machine import Machine, commit, versions
 from langmod.specs import GraphSpec, Precision
 
 LIBRARIES = ("langmod", "bentoml", "httpx", "numpy", "onnxruntime-gpu", "tokenizers")
@@ -107,32 +104,6 @@ class TrainingPoint(Frozen):
     runs: tuple[TrainingRun, ...]
 
 
-class Machine(Frozen):
-    """Where it was measured."""
-
-    processor: str
-    cores: int
-    """That this process may use."""
-    memory_gib: float
-    system: str
-    python: str
-    load_average: float
-    """Of the last minute, when the experiment began: what else the machine was doing."""
-
-    @classmethod
-    def here(cls) -> Self:
-        """This one, now."""
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return cls(
-            processor=_processor(),
-            cores=len(os.sched_getaffinity(0)),
-            memory_gib=round(pages / 2**30, 1),
-            system=f"{platform.system()} {platform.machine()}",
-            python=platform.python_version(),
-            load_average=round(os.getloadavg()[0], 2),
-        )
-
-
 class Circumstances(Frozen):
     """When, where and of what something was measured."""
 
@@ -146,7 +117,10 @@ class Circumstances(Frozen):
     def now(cls, specs: Iterable[GraphSpec]) -> Self:
         """These, before the measuring begins."""
         return cls(
-            machine=Machine.here(), versions=versions(), commit=commit(), bases=base_keys(specs)
+            machine=Machine.here(),
+            versions=versions(LIBRARIES),
+            commit=commit(),
+            bases=base_keys(specs),
         )
 
 
@@ -223,11 +197,6 @@ class TrainingResult(Measured):
         return median(first.tokens_per_second / each.tokens_per_second for first, each in pairs)
 
 
-def versions(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
-    """Of the libraries whose speed is measured here."""
-    return {library: version(library) for library in libraries}
-
-
 def graph_specs(models: Path, precision: Precision) -> list[GraphSpec]:
     """Of every base in a models folder.
 
@@ -255,26 +224,3 @@ def graph_spec(models: Path, base: str, precision: Precision) -> GraphSpec:
 def base_keys(specs: Iterable[GraphSpec]) -> tuple[str, ...]:
     """``name@digest`` of bases."""
     return tuple(f"{spec.base.name}@{spec.base.digest[:SHORT]}" for spec in specs)
-
-
-def commit() -> str:
-    """Of the source, with ``+`` where files differ from it."""
-    try:
-        found = _git("rev-parse", "HEAD")
-        return found[:SHORT] + ("+" if _git("status", "--porcelain", "--", "*.py") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())

@@ -30,15 +30,13 @@ from benchmarks.experiment import Loop, TrainingArm, TrainingSpeed
 from benchmarks.result import (
     TRAINING_LIBRARIES,
     Circumstances,
-    Machine,
     TrainingPoint,
     TrainingResult,
     TrainingRun,
-    commit,
-    versions,
 )
 from langmod.architectures import EncoderArchitecture
 from langmod.languages import canonical
+from langmod.machine import Machine, commit, versions
 from training.corpus import read_text
 from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
 from training.processor import keep_memory

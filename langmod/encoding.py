@@ -154,6 +154,14 @@ class TextEncoder:
         kept = [int(each) for each in token_ids if int(each) not in self.control_ids]
         return str(self._tokenizer.decode(kept))
 
+    def words(self, text: str) -> list[int]:
+        """Which word each token of ``encode(text, truncate=True)`` belongs to, -1: none.
+
+        Words are what the tokenizer cuts a text into before it looks for pieces.
+        """
+        numbers = self._truncating.encode(self._prepare(text)).word_ids
+        return [-1 if number is None else number for number in numbers]
+
     def piece(self, token_id: int) -> tuple[str, bool]:
         """The text of one token, and whether it begins a word."""
         name = self._tokenizer.id_to_token(token_id) or ""

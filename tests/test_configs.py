@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from training.studies.definition import Study
+from training.studies.study import check_equal_steps, check_places
+
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "base": "training.base:BaseConfig",
     "baselines": "training.baselines:BaselineConfig",
     "corpus": "training.corpus:CorpusConfig",
+    "measure": "training.studies.measure:MeasureConfig",
+    "ngram": "training.ngram:NgramConfig",
     "langid": "training.langid:LangidConfig",
     "results": "training.results:ResultsConfig",
     "scores": "training.scoreboard:ScoreConfig",
@@ -17,8 +22,12 @@ COMMANDS = {
 }
 """By what a file name opens with; all other files are modules."""
 MODULE = "training.module:ModuleConfig"
+CONFIGS = ROOT / "training" / "configs"
+STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
+GROUNDS = [CONFIGS / "studies" / "ground" / f"{kind}.yaml" for kind in ("encoder",)]
+"""What studies include: no run by itself."""
 RUNS = sorted(
-    [*(ROOT / "training" / "configs").rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")]
+    {*CONFIGS.rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")} - {*STUDIES, *GROUNDS}
 )
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").rglob("*.yaml"))
 KINDS = {"experiments": "Experiment", "many-modules": "ManyModules", "churn": "Churn",
@@ -42,6 +51,20 @@ def test_every_experiment_loads_under_its_own_name(yaml):
     assert kind.load(yaml).name == yaml.stem
 
 
+@pytest.mark.parametrize("yaml", STUDIES, ids=lambda path: path.stem)
+def test_every_study_asks_for_equal_runs_at_every_size(yaml, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    plain = Study.load(yaml)
+    assert plain.size == "nano"
+    for size in plain.sizes:
+        study = Study.load(yaml, [f"size={size}", "seeds=[1]"])
+        assert study.name == f"{yaml.stem}-{size}"
+        runs = study.arm_runs()
+        check_places([study.shared_run(), *runs])
+        check_equal_steps(study, runs)
+
+
 def test_there_are_runs_and_experiments():
     assert {path.stem.partition("-")[0] for path in RUNS} > COMMANDS.keys()
     assert {path.parent.name for path in EXPERIMENTS} == KINDS.keys()
+    assert STUDIES

@@ -18,6 +18,10 @@ COMMANDS = {
     "module": ("module", "ModuleConfig", "train_module", "Train a module or a baseline of one."),
     "score": ("scoreboard", "ScoreConfig", "score_published", "Score all modules of a base."),
     "baseline": ("baselines", "BaselineConfig", "score_baselines", "Score the modules' rivals."),
+    "measure": ("studies.measure", "MeasureConfig", "measure", "Score a base or a run of any."),
+    "ngram": ("ngram", "NgramConfig", "score_ngrams", "Score counts of n-grams, the floor."),
+    "study": ("studies.study", "Study", "run_study", "Make every arm of a study."),
+    "compare": ("studies.compare", "CompareConfig", "compare", "Test a study's differences."),
     "results": ("results", "ResultsConfig", "write_results", "Make the tables from the scores."),
 }
 """Command → its file, the settings in its yaml, its one public function, its purpose."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, set_seed
 
 from langmod.architectures import load_base
-from langmod.bases import load_spec, resolve_base
+from langmod.bases import describe_base, load_spec, resolve_base
 from langmod.config import Frozen, RunConfig, describe, write_atomic
 from langmod.errors import ConfigError
 from langmod.languages import canonical
@@ -24,6 +24,7 @@ from langmod.methods import METHODS
 from langmod.rows import prompt_length
 from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import BaseSpec, Role
+from training.base import save_halves
 from training.corpus import corpus_digest
 from training.over_base import OverBase
 from training.task_data import TaskSettings
@@ -44,6 +45,8 @@ class ModuleConfig(RunConfig):
     method_config: dict[str, JsonValue] = Field(default_factory=dict)
     train: Literal["module", "head", "base"] = "module"
     """What learns: the module; a task's head alone; or the whole base (never published)."""
+    keep: bool = False
+    """A language's fine-tuned base is kept in ``out/base``; otherwise only its scores are."""
     language: str | None = None
     """Language module of an encoder: the language."""
     source: str | None = None
@@ -169,6 +172,8 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     if not trainer.is_world_process_zero():
         return run
     save_run(config, run, slotted, model.tensors())
+    if config.train == "base" and config.keep:
+        keep_base(config, slotted, spec, folder)
     # A fine-tuned base is dropped after its run, so its test scores are taken here too.
     splits: list[ScoredSplit] = ["dev", "test"] if config.train == "base" else ["dev"]
     scored = Scored(slotted.eval(), spec, folder)
@@ -263,6 +268,14 @@ def save_run(
     if head:
         save_file(head, config.out / HEAD_FILE)
     write_atomic(config.out / RUN_FILE, json.dumps(run.model_dump(), indent=2) + "\n")
+
+
+def keep_base(config: ModuleConfig, slotted: SlottedBase, spec: BaseSpec, folder: Path) -> None:
+    """Writes a fine-tuned base as a base of its own, beside its run."""
+    kept = config.out / "base"
+    save_halves(slotted.architecture, kept)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(kept)
+    describe_base(kept, config.name, spec.languages, config.licence, spec.max_tokens)
 
 
 def load_run(folder: Path) -> ModuleRun:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import BaseSpec, Metric
 from training.corpus import read_pairs, read_text
 from training.packing import Special
-from training.pseudo_perplexity import pseudo_likelihood
+from training.pseudo_perplexity import Sentence, pseudo_likelihood
 from training.task_data import LabelledText, TaskSettings, read_examples
 from training.task_model import TaskModel
 from training.task_run import predict
@@ -93,7 +94,7 @@ class Scored:
         found = pseudo_likelihood(
             lambda ids, mask: self.slotted.model(input_ids=ids, attention_mask=mask).logits,
             self.sparse,
-            [_read(text, encoder) for text in texts],
+            [read_sentence(text, encoder) for text in texts],
             Special.read_by(encoder),
             self.slotted.model.device,
         )
@@ -166,11 +167,13 @@ class Scored:
         return metrics
 
 
-def _read(text: str, encoder: TextEncoder) -> tuple[str, list[int]]:
-    """As much of a text as the base reads, and its tokens."""
+def read_sentence(text: str, encoder: TextEncoder, by_word: bool = False) -> Sentence:
+    """As much of a text as the base reads, and its tokens; ``by_word``: with their words."""
     encoded = encoder.encode(text, truncate=True)
     own = ~encoded.special
-    return text[: encoded.offsets[own][:, 1].max(initial=0)], encoded.token_ids[own].tolist()
+    end = encoded.offsets[own][:, 1].max(initial=0)
+    words = np.array(encoder.words(text))[own].tolist() if by_word else None
+    return Sentence(text[:end], encoded.token_ids[own].tolist(), words)
 
 
 def texts_digest(texts: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from tests.langmod.models import VOCABULARY, module_for, xlmr
 from tests.text import SENTENCES
 from training.cards import write_card_scores
 from training.packing import Special
-from training.pseudo_perplexity import pseudo_likelihood
+from training.pseudo_perplexity import Sentence, pseudo_likelihood
 from training.score import Sample, open_base
 from training.trainer import SparseHead
 from training.translation_score import corpus_scores, translate
@@ -24,16 +24,20 @@ SPECIAL = Special(start=0, end=2, pad=1, mask=VOCABULARY - 1)
 def test_pseudo_likelihood_equals_one_token_at_a_time():
     base = xlmr()
     sparse = SparseHead(base.vocabulary_head())
-    sentences = [("aé", [7, 9, 11]), ("b", [13]), ("cdef", [5, 6, 7, 8, 9, 10])]
+    sentences = [
+        Sentence("aé", [7, 9, 11]),
+        Sentence("b", [13]),
+        Sentence("cdef", [5, 6, 7, 8, 9, 10]),
+    ]
 
     def forward(ids, mask):
         return base.model(input_ids=ids, attention_mask=mask).logits
 
     found = pseudo_likelihood(forward, sparse, sentences, SPECIAL)
     nats = 0.0
-    for _, ids in sentences:
-        for place, truth in enumerate(ids):
-            row = torch.tensor([[SPECIAL.start, *ids, SPECIAL.end]])
+    for sentence in sentences:
+        for place, truth in enumerate(sentence.ids):
+            row = torch.tensor([[SPECIAL.start, *sentence.ids, SPECIAL.end]])
             row[0, place + 1] = SPECIAL.mask
             with torch.no_grad():
                 logits = base.model(input_ids=row).logits[0, place + 1]
@@ -51,7 +55,7 @@ def test_a_uniform_model_has_the_vocabulary_as_perplexity():
     def forward(ids, mask):
         return torch.zeros(len(ids), 50)
 
-    found = pseudo_likelihood(forward, sparse, [("abc", [7, 8, 9])], SPECIAL)
+    found = pseudo_likelihood(forward, sparse, [Sentence("abc", [7, 8, 9])], SPECIAL)
     assert found.perplexity == pytest.approx(50)
 
 

@@ -1,0 +1,1 @@
+"""Studies: many arms × seeds of the training commands, and whether their scores differ."""
