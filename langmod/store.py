@@ -160,7 +160,7 @@ class ModuleStore:
             BrokenModule: the manifest is missing, damaged or not what its digest says.
         """
         if not _is_digest(digest):
-            raise self._absent(name, digest)
+            raise self._absent(name, digest, MANIFEST)
         manifest = ModuleManifest.parse(self._sealed(name, digest, MANIFEST, digest), MANIFEST)
         if manifest.name != name:
             raise BrokenModule(f"module {name!r}: {MANIFEST} is of module {manifest.name!r}")
@@ -212,17 +212,16 @@ class ModuleStore:
         try:
             return self.storage.read(name, digest, file)
         except FileNotFoundError:
-            if file == MANIFEST:
-                raise self._absent(name, digest) from None
-            raise BrokenModule(f"module {name!r}: {file} of {digest} is missing") from None
+            raise self._absent(name, digest, file) from None
         except OSError as error:
             raise BrokenModule(f"module {name!r}: {file} cannot be read: {error}") from error
 
-    def _absent(self, name: str, digest: str) -> BrokenModule | UnknownModule:
-        """Why there is no such version: it was never published, or what serves is damaged."""
-        if self._pointer(name).strip() == digest.encode():
-            return BrokenModule(f"module {name!r}: {MANIFEST} of {digest} is missing")
-        return UnknownModule(f"{name}@{digest}", [f"{name}@{each}" for each in self.versions(name)])
+    def _absent(self, name: str, digest: str, file: str) -> BrokenModule | UnknownModule:
+        """Why a file is not there: its version never was, or is gone by now, or is damaged."""
+        versions = self.versions(name)
+        if digest in versions or self._pointer(name).strip() == digest.encode():
+            return BrokenModule(f"module {name!r}: {file} of {digest} is missing")
+        return UnknownModule(f"{name}@{digest}", [f"{name}@{each}" for each in versions])
 
     def _intact(self, name: str, digest: str) -> bool:
         try:

@@ -70,7 +70,7 @@ class RemoteStore(ModuleStore):
         """As of any store; a version that the far store no longer has is none, cached or not."""
         held = self.survey().get(name)
         if held is None or digest not in held.versions:
-            raise self._absent(name, digest)
+            raise self._absent(name, digest, MANIFEST)
         return super().manifest(name, digest)
 
     def look(self) -> None:

@@ -201,8 +201,6 @@ def test_prompts_stack_on_modules_of_any_method(base, topics, small_corpus, tmp_
     _, learned = METHODS["soft_prompt"].read(tmp_path / "mn" / "mn", load_base(base))
     assert (learned[PROMPT] - started[PROMPT]).abs().min() > 0, "every number learns"
     assert load_run(tmp_path / "mn").trained_parameters == learned[PROMPT].numel()
-    steps = losses(tmp_path / "mn" / "checkpoints")
-    assert steps[-1] < steps[0]
     for name in ("mn", "soft_prompt"):
         export_module(tmp_path / name, base, store=str(tmp_path / "store"))
     assert set(ModuleStore(tmp_path / "store").load("mn").tensors) == {PROMPT}
