@@ -131,7 +131,7 @@ def encoder_fleet(*about):
 def encoder_requests(fleet, chance):
     """Kind, texts and module names, over a few texts so that answers alone can be kept."""
     languages = [None, *(name for name, spec in fleet.specs.items() if spec["role"] == "language")]
-    texts = [some_text(chance) for _ in range(25)]
+    texts = [some_text(chance) for _ in range(12)]
     while True:
         kind = chance.choice(["fill_mask", "embed", *HEADS, *HEADS])
         named = [chance.choice(languages)]
