@@ -64,7 +64,7 @@ benchmarks/results/engine/%.json: | benchmarks/experiments/%.yaml $(DEV)
 benchmarks/results/%.json: | benchmarks/experiments/%.yaml $(DEV)
 	$(BIN)/python -m benchmarks $(*D) benchmarks/experiments/$*.yaml
 
-# The shipped models from the texts in LANGMOD_DATA; about four hours on two cores.
+# The shipped models from the texts in LANGMOD_DATA; about three hours on two cores.
 KINDS := encoder translator
 
 bases: $(DEV)

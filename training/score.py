@@ -99,18 +99,11 @@ class Scored:
             self.slotted.model.device,
         )
         signature = f"pll|sentences:{len(texts)}|seed:{SEED}|fp32"
-        values = {"pppl": found.perplexity, "bits_per_byte": found.bits_per_byte}
-        return [
-            Metric(
-                name=name,
-                value=value,
-                split=sample.split,
-                language=tag,
-                signature=signature,
-                data=texts_digest(texts),
-            )
-            for name, value in values.items()
-        ]
+        values = {
+            "pppl": (found.perplexity, signature),
+            "bits_per_byte": (found.bits_per_byte, signature),
+        }
+        return text_metrics(values, tag, sample, texts)
 
     def _direction(
         self, direction: tuple[str, str], sample: Sample, encoder: TextEncoder
@@ -174,6 +167,23 @@ def read_sentence(text: str, encoder: TextEncoder, by_word: bool = False) -> Sen
     end = encoded.offsets[own][:, 1].max(initial=0)
     words = np.array(encoder.words(text))[own].tolist() if by_word else None
     return Sentence(text[:end], encoded.token_ids[own].tolist(), words)
+
+
+def text_metrics(
+    values: Mapping[str, tuple[float, str]], tag: str, sample: Sample, texts: Sequence[str]
+) -> list[Metric]:
+    """Numbers with their signatures, of one language's texts."""
+    return [
+        Metric(
+            name=name,
+            value=value,
+            split=sample.split,
+            language=tag,
+            signature=signature,
+            data=texts_digest(texts),
+        )
+        for name, (value, signature) in values.items()
+    ]
 
 
 def texts_digest(texts: Sequence[str]) -> str:

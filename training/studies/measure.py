@@ -31,6 +31,7 @@ from training.score import (
     open_base,
     own_encoder,
     read_sentence,
+    text_metrics,
     texts_digest,
     write_scores,
 )
@@ -150,17 +151,7 @@ def language_metrics(model: Model, language: str, sample: Sample) -> list[Metric
         "bits_per_byte_word_l2r": (found_by_word.bits_per_byte, f"pll-word-l2r|{about}"),
         "unknown_rate": (unknown_rate(alone, model.encoder), f"tokens|{about}"),
     }
-    return [
-        Metric(
-            name=name,
-            value=value,
-            split=sample.split,
-            language=tag,
-            signature=signature,
-            data=texts_digest(texts),
-        )
-        for name, (value, signature) in values.items()
-    ]
+    return text_metrics(values, tag, sample, texts)
 
 
 def unknown_rate(sentences: list[Sentence], encoder: TextEncoder) -> float:
