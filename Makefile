@@ -30,8 +30,11 @@ $(SERVING): pyproject.toml $(LOCK)
 serve: $(SERVING)
 	.venv-serve/bin/bentoml serve service.service:Langmod --host 127.0.0.1 --port $(PORT)
 
+# A file's tests share what they make, so that they stay in one process.
+WORKERS ?= 2
+
 test: $(DEV)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: $(DEV)
 	$(BIN)/ruff format --check .

@@ -49,6 +49,15 @@ def churn(yaml: Yaml, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def slots(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Run an encoder's body with modules in its slots and without slots in turns."""
+    from benchmarks.experiment import SlotsCost
+    from benchmarks.slots_cost import measure_slots
+
+    _keep("slots", measure_slots(SlotsCost.load(yaml, overrides or ())))
+
+
+@app.command()
 def training(yaml: Yaml, overrides: Overrides = None) -> None:
     """Train by our loop and by those of Hugging Face's example in turns."""
     from benchmarks.experiment import TrainingSpeed

@@ -17,6 +17,9 @@ Traffic = Literal["zipf", "uniform"]
 Loop = Literal["langmod", "groups", "lines", "padded"]
 """Ours; run_mlm's own with texts in groups, a line a row, a line a row padded to full length."""
 Size = Literal["nano", "mini", "small"]
+Mix = Literal["bare", "lora", "bottleneck", "every kind", "every kind twice"]
+"""Rows on the bare base; modules of one method, or of every method in turn, one a row; a module of
+each role a row."""
 
 
 class Work(Frozen):
@@ -143,3 +146,17 @@ class TrainingSpeed(Trial):
     """Steps before the clock starts, in each repetition."""
     steps: int = Field(default=6, ge=1)
     repetitions: int = Field(default=5, ge=1)
+
+
+class SlotsCost(Trial):
+    """The body of an encoder with modules in its slots beside the plain graph of the same base."""
+
+    width: int
+    """Of a base of XLM-R's architecture with random weights."""
+    layers: int = Field(ge=1)
+    batches: tuple[tuple[int, int], ...] = ((1, 16), (8, 32), (32, 32))
+    """Rows and tokens."""
+    mixes: tuple[Mix, ...] = ("bare", "lora", "bottleneck", "every kind", "every kind twice")
+    modules: int = Field(default=30, ge=1)
+    """In the slots of a role; rows take them in turn."""
+    repetitions: int = Field(default=15, ge=1)

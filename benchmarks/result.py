@@ -12,6 +12,8 @@ from benchmarks.experiment import (
     Churn,
     Experiment,
     ManyModules,
+    Mix,
+    SlotsCost,
     Traffic,
     TrainingArm,
     TrainingSpeed,
@@ -104,6 +106,23 @@ class TrainingPoint(Frozen):
     runs: tuple[TrainingRun, ...]
 
 
+class CostPoint(Frozen):
+    """A batch with a mix of modules beside the same batch in the plain graph."""
+
+    rows: int
+    tokens: int
+    mix: Mix
+    milliseconds: tuple[float, ...]
+    """Of each repetition."""
+    plain: tuple[float, ...]
+    """Of the plain graph's run just before it."""
+
+    @property
+    def ratio(self) -> float:
+        """To the plain graph's time: median over the repetitions."""
+        return median(own / bare for own, bare in zip(self.milliseconds, self.plain, strict=True))
+
+
 class Circumstances(Frozen):
     """When, where and of what something was measured."""
 
@@ -180,6 +199,13 @@ class ChurnResult(Measured):
     def growth(self) -> float:
         """MiB from the first reading, when all is warm, to the last."""
         return self.points[-1].resident_mib - self.points[0].resident_mib
+
+
+class CostResult(Measured):
+    """What slots cost."""
+
+    experiment: SlotsCost
+    points: tuple[CostPoint, ...]
 
 
 class TrainingResult(Measured):

@@ -5,9 +5,11 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from benchmarks.experiment import Arm, Loop, Traffic
+from benchmarks.experiment import Arm, Loop, Mix, Traffic
 from benchmarks.result import (
     ChurnResult,
+    CostPoint,
+    CostResult,
     Figure,
     ManyModulesResult,
     Measured,
@@ -22,12 +24,13 @@ from langmod.errors import ConfigError
 
 RESULTS = Path("benchmarks/results")
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
-Kind = Literal["load", "engine", "many-modules", "churn", "training"]
+Kind = Literal["load", "engine", "many-modules", "churn", "slots", "training"]
 KINDS: dict[Kind, type[Measured]] = {
     "load": Result,
     "engine": Result,
     "many-modules": ManyModulesResult,
     "churn": ChurnResult,
+    "slots": CostResult,
     "training": TrainingResult,
 }
 """Folder of results → what lies there."""
@@ -42,6 +45,13 @@ LOOPS: dict[Loop, str] = {
     "groups": "run_mlm, texts in groups",
     "lines": "run_mlm, a line a row",
     "padded": "run_mlm, a line a row, padded to full length",
+}
+MIXES: dict[Mix, str] = {
+    "bare": "bare base",
+    "lora": "LoRA",
+    "bottleneck": "bottleneck",
+    "every kind": "every method in turn",
+    "every kind twice": "every method in turn, in both roles",
 }
 WAITS: tuple[Figure, ...] = ("p50", "p95", "p99")
 WHERE = {"load": "over HTTP", "engine": "engine in process"}
@@ -78,6 +88,8 @@ def table(result: Measured) -> str:
         return _many_modules(result)
     if isinstance(result, ChurnResult):
         return _churn(result)
+    if isinstance(result, CostResult):
+        return _costs(result)
     if isinstance(result, TrainingResult):
         return _training(result)
     if isinstance(result, Result):
@@ -173,6 +185,32 @@ def _churn(result: ChurnResult) -> str:
         for point in result.points
     ]
     return _table(result, caption, head, rows)
+
+
+def _costs(result: CostResult) -> str:
+    """A row a batch, a column a mix."""
+    asked = result.experiment
+    caption = (
+        f"**{asked.title}** — the body of an encoder of XLM-R's architecture with random weights, "
+        f"{asked.layers} x {asked.width}, {asked.precision}; time beside that of the graph without "
+        f"slots, median of {asked.repetitions} repetitions in turns; {asked.modules} modules with "
+        f"the methods' own defaults in the slots of a role, rows take them in turn; "
+        f"{asked.threads} thread{'s' * (asked.threads > 1)}."
+    )
+    head = ["rows x tokens", "plain graph, ms", *(MIXES[mix] for mix in asked.mixes)]
+    rows = [_cost_row(result, batch) for batch in asked.batches]
+    return _table(result, caption, head, rows)
+
+
+def _cost_row(result: CostResult, batch: tuple[int, int]) -> list[str]:
+    points = [point for point in result.points if (point.rows, point.tokens) == batch]
+    plain = median(each for point in points for each in point.plain)
+    return [f"{batch[0]} x {batch[1]}", f"{plain:.1f}", *map(_cost_cell, points)]
+
+
+def _cost_cell(point: CostPoint) -> str:
+    ratios = [own / bare for own, bare in zip(point.milliseconds, point.plain, strict=True)]
+    return f"{point.ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def _training(result: TrainingResult) -> str:

@@ -66,7 +66,8 @@ def _named(tensor: TensorProto, name: str) -> TensorProto:
 
 def _branch(graph: GraphProto, name: str, renamed: dict[str, str]) -> GraphProto:
     """A graph's nodes as a branch, which takes inputs and weights from the graph around it."""
-    own = renamed | {each.name: f"{each.name}.{name}" for each in graph.output}
+    made = {output: f"{name}.{output}" for node in graph.node for output in node.output}
+    own = renamed | made
     outputs = [
         helper.make_tensor_value_info(
             own[each.name], each.type.tensor_type.elem_type, [None] * _axes(each)

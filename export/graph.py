@@ -43,7 +43,7 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
         found = GraphSpec(
             base=spec,
             precision=precision,
-            graphs={graph.name: _described(graph, draft) for graph in graphs},
+            graphs={graph.name: described(graph, draft) for graph in graphs},
             banks=banks_of(slotted.architecture),
             parity=tuple(parity),
         )
@@ -56,16 +56,16 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
 def export_one(graph: SlottedGraph, folder: Path, precision: Precision) -> Parity:
     """Exports one graph, with a way past its slots where it runs layers, and checks it."""
     path = folder / f"{graph.name}.onnx"
-    _export(graph, path, precision)
+    export_file(graph, path, precision)
     if graph.layered:
         beside = folder / f"{graph.name}.plain.onnx"
-        _export(PlainGraph(graph), beside, precision)
+        export_file(PlainGraph(graph), beside, precision)
         onnx.save(either_way(onnx.load(path), onnx.load(beside)), path)
         beside.unlink()
     return check_graph(graph, path, precision)
 
 
-def _export(graph: SlottedGraph, path: Path, precision: Precision) -> None:
+def export_file(graph: SlottedGraph, path: Path, precision: Precision) -> None:
     """Exports through Optimum and makes the file small."""
     config = SlottedOnnxConfig(graph)
     _, outputs = export(graph, config, path, opset=config.DEFAULT_ONNX_OPSET)
@@ -75,7 +75,8 @@ def _export(graph: SlottedGraph, path: Path, precision: Precision) -> None:
     halve_tables(path, lossy=precision == "int8")
 
 
-def _described(graph: SlottedGraph, folder: Path) -> GraphFile:
+def described(graph: SlottedGraph, folder: Path) -> GraphFile:
+    """What ``graph.json`` says of an exported graph."""
     path = folder / f"{graph.name}.onnx"
     return GraphFile(
         file=path.name,

@@ -4,6 +4,7 @@ The parts of an encoder are in ``encoder_graphs``, those of a translator in ``tr
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,11 +42,11 @@ class SlottedGraph(nn.Module):
         self.config = slotted.config
         self.eval()
         asked = self.asked_banks()
-        self.banks: tuple[BankSpec, ...] = tuple(
-            bank
-            for bank in banks_of(slotted.architecture)
-            if bank.name in asked and bank.held == "slots"
-        )
+        known = banks_of(slotted.architecture)
+        own = [bank for bank in known if bank.name in asked and bank.held == "slots"]
+        # Where rows are told apart by places, their marks tell them.
+        marks = [bank for bank in known if bank.marks and any(each.place for each in own)]
+        self.banks: tuple[BankSpec, ...] = (*own, *marks)
 
     @property
     def layered(self) -> bool:
@@ -77,11 +78,9 @@ class SlottedGraph(nn.Module):
             return self.compute(feed, source)
 
     def feed(self, sizes: Sizes) -> Feed:
-        """A whole example feed: inputs, then banks whose slot 0 is zero."""
+        """A whole example feed: inputs, then banks of random modules, each of one method."""
         generator = torch.Generator().manual_seed(sizes.seed + 1)
-        return self.example(sizes) | {
-            bank.name: random_bank(bank, sizes, generator) for bank in self.banks
-        }
+        return self.example(sizes) | random_banks(self.banks, sizes, generator)
 
     def asked_banks(self) -> set[str]:
         """Names of the banks that hooks ask for while this part runs."""
@@ -138,7 +137,7 @@ class PlainGraph(SlottedGraph):
         return {name: value for name, value in self.graph.example(sizes).items() if name != "slots"}
 
 
-class _Recorder:
+class _Recorder(SlotSource):
     """A source with nothing loaded that notes what it is asked for."""
 
     def __init__(self) -> None:
@@ -150,15 +149,39 @@ class _Recorder:
         self.names.add(name)
 
 
-def random_bank(bank: BankSpec, sizes: Sizes, generator: torch.Generator) -> Tensor:
-    """A bank of random modules in every slot but 0."""
-    shape = [
-        sizes.slots if axis == f"S.{bank.role}" else sizes.rank if isinstance(axis, str) else axis
-        for axis in bank.shape
-    ]
-    values = torch.randn(shape, generator=generator) * 0.1
-    values.select(bank.slot_axis, 0).zero_()
-    return values
+def random_banks(
+    banks: Sequence[BankSpec], sizes: Sizes, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Banks with a random module in every slot but 0, the methods of a role in turn."""
+    found = {}
+    for role in ROLES:
+        own = [bank for bank in banks if bank.role == role]
+        methods = sorted({_method(bank.tensor) for bank in own if bank.place is not None})
+        places = [(number + sizes.seed) % max(len(methods), 1) for number in range(sizes.slots)]
+        for bank in own:
+            names = [_method(place.split(".", 2)[2]) for place in bank.marks] or [
+                _method(bank.tensor)
+            ]
+            held = torch.tensor(
+                [[slot > 0 and (name not in methods or methods[place] == name) for name in names]
+                 for slot, place in enumerate(places)]
+            )  # fmt: skip
+            found[bank.name] = _filled(bank, sizes, held.float(), generator)
+    return {bank.name: found[bank.name] for bank in banks}
+
+
+def _method(tensor: str) -> str:
+    return tensor.partition(".")[0]
+
+
+def _filled(bank: BankSpec, sizes: Sizes, held: Tensor, generator: torch.Generator) -> Tensor:
+    """Random numbers in the slots that hold something, ``[S, 1]``; or the marks ``[S, K]``."""
+    if bank.marks:
+        return held
+    free = {"S": sizes.slots, "E": min(sizes.rank, 1)}
+    shape = [free.get(a[0], sizes.rank) if isinstance(a, str) else a for a in bank.shape]
+    after = len(shape) - bank.slot_axis - 1
+    return torch.randn(shape, generator=generator) * 0.1 * held.view(-1, *[1] * after)
 
 
 def random_slots(rows: int, sizes: Sizes, generator: torch.Generator) -> Tensor:

@@ -57,6 +57,9 @@ class SlottedOnnxConfig(OnnxConfig):
         """The graph's outputs."""
         return _axes(self.graph.gives)
 
+    def fix_dynamic_axes(self, *_: object, **__: object) -> None:
+        """Leaves outputs as they are: what an ``If`` gives has axes of other names than ours."""
+
     def ordered_inputs(self, model: nn.Module) -> Axes:
         """The declared order: the graph's forward takes one mapping in this order."""
         return self.inputs

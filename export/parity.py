@@ -17,8 +17,10 @@ SHAPES = (
     Sizes(rows=1, tokens=5, slots=2, rank=1, beams=1, seed=11),
     Sizes(rows=4, tokens=12, slots=5, rank=3, beams=3, seed=12),
     Sizes(rows=2, tokens=9, slots=1, rank=0, beams=1, seed=13),
+    Sizes(rows=24, tokens=6, slots=12, rank=3, beams=2, seed=14),
 )
-"""Unlike the traced one: a single row, more of everything, and no module loaded at all."""
+"""Unlike the traced one: a single row, more of everything, no module loaded at all, and modules of
+all methods."""
 
 
 class ParityError(LangmodError):

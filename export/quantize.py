@@ -5,13 +5,14 @@ depend neither on its batch nor on the machine's instructions. ``quantize_dynami
 for a whole tensor and breaks that; ``docs/decisions/0006`` has the numbers.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 LEVELS = 127
 """Steps to each side of zero, for weights and activations."""
@@ -27,7 +28,8 @@ def quantize_products(source: Path, target: Path) -> None:
     """Rewrites every product with a constant matrix to 8 bits; products with banks stay fp32.
 
     ``x [..., K] @ W [K, N]`` becomes ``(q(x) @ q(W)) * columns [N] * rows [..., 1]``, all of it in
-    operators of plain ONNX.
+    operators of plain ONNX. Where the product is multiplied with something else next, its columns
+    are, which are fewer.
     """
     model = onnx.load(source)
     weights = {
@@ -37,20 +39,25 @@ def quantize_products(source: Path, target: Path) -> None:
     }
     nodes: list[NodeProto] = []
     quantized: set[str] = set()
+    factors = _factors(model.graph, weights.keys())
+    products = {each.output[0]: product for product, each in factors.items()}
+    by_output = {node.output[0]: node for node in model.graph.node if node.op_type == "MatMul"}
     for node in model.graph.node:
-        if node.op_type != "MatMul" or node.input[1] not in weights:
+        product = by_output.get(products.get(node.output[0], node.output[0]))
+        if product is None or product.input[1] not in weights:
             nodes.append(node)
-            continue
-        activations, weight = node.input
-        if activations not in quantized:
-            nodes += _quantized_rows(activations)
-            quantized.add(activations)
-        nodes += _integer_product(activations, weight, node.output[0])
+        elif node.output[0] not in factors:
+            activations, weight = product.input
+            if activations not in quantized:
+                nodes += _quantized_rows(activations)
+                quantized.add(activations)
+            factor = node.input[1] if node.op_type == "Mul" else None
+            nodes += _integer_product(activations, weight, node.output[0], factor)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    products = {each for node in nodes if node.op_type == "MatMulInteger" for each in node.input}
+    read = {each for node in nodes if node.op_type == "MatMulInteger" for each in node.input}
     for name, weight in weights.items():
-        if f"{name}.q" in products:
+        if f"{name}.q" in read:
             model.graph.initializer.extend(_quantized_columns(name, weight))
     if quantized:
         model.graph.initializer.extend(_constants())
@@ -68,13 +75,34 @@ def _quantized_rows(name: str) -> Iterator[NodeProto]:
     yield helper.make_node("QuantizeLinear", [f"{name}.steps", "q.one", "q.zero"], [f"{name}.q"])
 
 
-def _integer_product(activations: str, weight: str, output: str) -> Iterator[NodeProto]:
+def _factors(graph: GraphProto, weights: Collection[str]) -> dict[str, NodeProto]:
+    """Product with a weight → the one node that reads it, where that multiplies it."""
+    reads = Counter(_read(graph))
+    products = {
+        node.output[0] for node in graph.node
+        if node.op_type == "MatMul" and node.input[1] in weights
+    }  # fmt: skip
+    return {
+        node.input[0]: node
+        for node in graph.node
+        if node.op_type == "Mul" and node.input[0] in products and reads[node.input[0]] == 1
+    }
+
+
+def _integer_product(
+    activations: str, weight: str, output: str, factor: str | None
+) -> Iterator[NodeProto]:
+    columns = f"{weight}.columns"
+    if factor is not None:
+        yield helper.make_node("Mul", [columns, factor], [f"{output}.columns"])
+        columns = f"{output}.columns"
     inputs = [f"{activations}.q", f"{weight}.q", "q.zero", "q.zero"]
     yield helper.make_node("MatMulInteger", inputs, [f"{output}.sums"])
     yield helper.make_node("Cast", [f"{output}.sums"], [f"{output}.float"], to=TensorProto.FLOAT)
-    scaled = [f"{output}.float", f"{weight}.columns"]
+    # In this order: the other one looks like what ONNX Runtime fuses for scales of other shapes.
+    scaled = [f"{output}.float", f"{activations}.rows"]
     yield helper.make_node("Mul", scaled, [f"{output}.scaled"])
-    yield helper.make_node("Mul", [f"{output}.scaled", f"{activations}.rows"], [output])
+    yield helper.make_node("Mul", [f"{output}.scaled", columns], [output])
 
 
 def _quantized_columns(name: str, weight: TensorProto) -> Iterator[TensorProto]:
@@ -133,7 +161,16 @@ def _fits_halves(values: NDArray[np.float32]) -> bool:
 
 def drop_unused(model: onnx.ModelProto) -> None:
     """Removes initializers that no node reads any more."""
-    read = {name for node in model.graph.node for name in node.input}
+    read = set(_read(model.graph))
     kept = [each for each in model.graph.initializer if each.name in read]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
+
+
+def _read(graph: GraphProto) -> Iterator[str]:
+    """What nodes read, those inside of branches too."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _read(attribute.g)

@@ -1,23 +1,24 @@
-"""Arithmetic of modules that a graph skips while no such module is loaded.
+"""What modules change in a base's forward: their arithmetic, and whose rows it concerns.
 
-A bank with an axis of size 0 has nothing loaded. Traced code would compute its empty products all
-the same; a scripted function keeps its ``if``, which becomes an ``If`` of the exported graph. All
-changes of one value are composed into one function, because every ``If`` copies what it passes on.
+In torch changes run one after the other. How a graph runs them, each on the rows that have it and
+at no cost for the others, is in ``composing.py``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch._C import Value
-from torch.jit._trace import is_tracing
 from torch.onnx.utils import register_custom_op_symbolic
 
+from langmod.specs import Role
+
 Arithmetic = Callable[..., Tensor]
-"""TorchScript: ``(value, *context, *banks, places) → value``, unchanged for empty banks."""
+"""TorchScript: ``(value, *context, *banks, places) → value``; it is not run for empty banks."""
+Fold = Literal["factor", "shift"]
 
 
 class _Graph(Protocol):
@@ -28,12 +29,19 @@ class _Graph(Protocol):
         ...
 
 
-# An operator of its own: torch's exports of the same indexing copy all slots of a layer first.
+# Operators of our own: torch's exports of the same indexing copy all slots of a layer first, and
+# work out shapes at every call.
 _LIBRARY = torch.library.Library("langmod", "DEF")
 _LIBRARY.define("gather_rows(Tensor bank, Tensor places) -> Tensor")
+_LIBRARY.define("put_rows(Tensor value, Tensor rows, Tensor part) -> Tensor")
 _LIBRARY.impl(
     "gather_rows",
     lambda bank, places: bank[tuple(places.unbind(1))],
+    "CompositeImplicitAutograd",
+)
+_LIBRARY.impl(
+    "put_rows",
+    lambda value, rows, part: value.index_put((rows[:, 0],), part),
     "CompositeImplicitAutograd",
 )
 
@@ -42,7 +50,12 @@ def _gather_nd(graph: _Graph, bank: Value, places: Value) -> Value:
     return graph.op("GatherND", bank, places)
 
 
+def _scatter_nd(graph: _Graph, value: Value, rows: Value, part: Value) -> Value:
+    return graph.op("ScatterND", value, rows, part)
+
+
 register_custom_op_symbolic("langmod::gather_rows", _gather_nd, 18)
+register_custom_op_symbolic("langmod::put_rows", _scatter_nd, 18)
 
 
 def gathered(bank: Tensor, places: Tensor) -> Tensor:
@@ -50,15 +63,9 @@ def gathered(bank: Tensor, places: Tensor) -> Tensor:
     return torch.ops.langmod.gather_rows(bank, places)
 
 
-class SlotSource(Protocol):
-    """Where hooks find the tensors of the modules of the rows that run now."""
-
-    def find(self, name: str, layer: int | None) -> "Found | None":
-        """A tensor of every module and where in it each row's own lies; None when not loaded.
-
-        ``name`` is ``<role>.<tensor>``; ``layer`` None for tensors without a layer axis.
-        """
-        ...
+def put(value: Tensor, rows: Tensor, part: Tensor) -> Tensor:
+    """``value [B, ...]`` with other numbers ``part [N, ...]`` in the rows ``[N, 1]``."""
+    return torch.ops.langmod.put_rows(value, rows, part)
 
 
 class Found(NamedTuple):
@@ -70,6 +77,25 @@ class Found(NamedTuple):
     """Layer and slot ``[B, 2]``, or slot ``[B, 1]``; one row where all take the same."""
 
 
+class SlotSource(ABC):
+    """Where hooks find the tensors of the modules of the rows that run now."""
+
+    @abstractmethod
+    def find(self, name: str, layer: int | None) -> Found | None:
+        """A tensor of every module and where in it each row's own lies; None when not loaded.
+
+        ``name`` is ``<role>.<tensor>``; ``layer`` None for tensors without a layer axis.
+        """
+
+    def marks(self, role: Role) -> Tensor | None:
+        """At which places each row's module has tensors, ``[B, K]`` of zeros and ones.
+
+        None: whatever is loaded, all rows run it.
+        """
+        del role
+        return None
+
+
 @dataclass(frozen=True)
 class Loaded:
     """One change of a value with the banks of the modules that make it."""
@@ -79,6 +105,10 @@ class Loaded:
     places: Tensor
     """Layer and slot of each row's module ``[B, 2]``, or its slot ``[B, 1]``; one row where all
     take the same."""
+    role: Role
+    column: int
+    """Of the marks of its role."""
+    folds: Fold | None
 
 
 @dataclass(frozen=True)
@@ -87,12 +117,20 @@ class Change:
 
     arithmetic: Arithmetic
     banks: tuple[str, ...]
-    """Their names; the first is empty exactly when no such module is loaded."""
+    """Their names; the first has the free axis of its place, empty when no module is loaded."""
     defaults: tuple[str, ...] = ()
     """Banks ``[L, S, 1]`` or ``[S, 1]`` that follow them; a module without such a tensor takes
     zeros."""
+    folds: Fold | None = None
+    """Of one bank ``[L, S, E, D]``, each feature's factor less 1 or what is added to it: what a
+    graph does along with the bias of a linear."""
 
-    def loaded(self, source: SlotSource, layer: int | None) -> Loaded | None:
+    @property
+    def role(self) -> Role:
+        """Whose modules make it."""
+        return "language" if self.banks[0].startswith("language.") else "task"
+
+    def loaded(self, source: SlotSource, layer: int | None, column: int) -> Loaded | None:
         """The banks of one layer, or of none; None when no such module is loaded."""
         found = [source.find(name, layer) for name in self.banks]
         rest = [source.find(name, layer) for name in self.defaults]
@@ -102,56 +140,16 @@ class Change:
         bank, places = present[0]
         zeros = bank.new_zeros(*bank.shape[: 1 if layer is None else 2], 1)
         others = [zeros if each is None else each.bank for each in rest]
-        return Loaded(self.arithmetic, (*(each.bank for each in present), *others), places)
+        banks = (*(each.bank for each in present), *others)
+        return Loaded(self.arithmetic, banks, places, self.role, column, self.folds)
 
 
 def changed(value: Tensor, context: Sequence[object], changes: Sequence[Loaded]) -> Tensor:
-    """A value after all changes in their order; in a graph skipped as a whole while none is loaded.
+    """A value after all changes in their order; a row without one is changed by zeros.
 
     ``context`` is what their arithmetic takes besides: tensors or None, numbers.
     """
-    if not changes:
-        return value
-    if not is_tracing():
-        for each in changes:
+    for each in changes:
+        if each.banks[0].numel():
             value = each.arithmetic(value, *context, *each.banks, each.places)
-        return value
-    kinds = tuple(_kind(each) for each in context)
-    function = _composed(tuple((each.arithmetic, len(each.banks)) for each in changes), kinds)
-    tensors = [tensor for each in changes for tensor in (*each.banks, each.places)]
-    return function(value, *context, *tensors)
-
-
-def _kind(value: object) -> str:
-    """The TorchScript type of a part of the context."""
-    if isinstance(value, Tensor):
-        return "Tensor"
-    return "Optional[Tensor]" if value is None else type(value).__name__
-
-
-@cache
-def _composed(changes: tuple[tuple[Arithmetic, int], ...], kinds: tuple[str, ...]) -> Arithmetic:
-    """The changes one after the other as one scripted function, behind one ``if``."""
-    context = [f"context{number}" for number in range(len(kinds))]
-    heads = [f"{name}: {kind}" for name, kind in zip(context, kinds, strict=True)]
-    calls, sizes, functions = [], [], {}
-    for number, (arithmetic, count) in enumerate(changes):
-        names = [f"bank{number}_{place}" for place in range(count)] + [f"places{number}"]
-        heads += [f"{name}: Tensor" for name in names]
-        functions[f"change{number}"] = torch.jit.script(arithmetic)
-        calls.append(f"    value = change{number}({', '.join(['value', *context, *names])})")
-        sizes.append(f"{names[0]}.numel()")
-    lines = [
-        f"def composed({', '.join(['value: Tensor', *heads])}) -> Tensor:",
-        f"    if {' + '.join(sizes)} == 0:",
-        "        return value",
-        *calls,
-        "    return value",
-    ]
-    return _compiled("\n".join([*lines, ""]), functions)
-
-
-def _compiled(source: str, functions: Mapping[str, Arithmetic]) -> Arithmetic:
-    unit = torch.jit.CompilationUnit()
-    unit.define(source, rcb=lambda name: functions.get(name, getattr(torch, name, None)))
-    return unit.composed
+    return value

@@ -8,18 +8,22 @@ trains, and a bank gathered by ``slots`` in an exported graph, so both run the s
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import is_tracing
 
 from langmod.architectures import Architecture, Stack, Sublayer
-from langmod.branching import Change, Found, SlotSource, changed
+from langmod.branching import Change, Found, Loaded, SlotSource, changed, gathered
+from langmod.composing import Composer, Group
 from langmod.rows import Around, Rows, Surroundings
 from langmod.specs import ROLES, BankSpec, Role
 
 
-class FixedSource:
+class FixedSource(SlotSource):
     """One module per role for every row; what training uses. Gradients reach the tensors."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -35,7 +39,7 @@ class FixedSource:
         return Found(bank, torch.tensor(place, device=tensor.device))
 
 
-class BankSource:
+class BankSource(SlotSource):
     """Banks and each row's slots; what graphs use."""
 
     def __init__(self, banks: Mapping[str, Tensor], slots: Tensor) -> None:
@@ -49,16 +53,27 @@ class BankSource:
         bank = self.banks.get(name)
         return None if bank is None else Found(bank, self._rows(_role(name), layer))
 
+    def marks(self, role: Role) -> Tensor | None:
+        """From the bank of marks; None where it was not given."""
+        found = self.find(f"{role}.{MARKS}", None)
+        return None if found is None else gathered(found.bank, found.places)
+
     def _rows(self, role: Role, layer: int | None) -> Tensor:
         """The places of one layer, the same tensor for every bank: one node of a graph."""
+        slots = self.columns[role]
         if (role, layer) not in self._places:
-            slots = self.columns[role]
-            columns = [slots] if layer is None else [torch.full_like(slots, layer), slots]
-            self._places[role, layer] = torch.stack(columns, 1)
+            if layer is None:
+                found = slots.unsqueeze(1)
+            elif layer == 0:
+                found = torch.stack([torch.zeros_like(slots), slots], 1)
+            else:
+                # One addition: these nodes run for every layer of a graph.
+                found = self._rows(role, 0) + torch.tensor([[layer, 0]], device=slots.device)
+            self._places[role, layer] = found
         return self._places[role, layer]
 
 
-class RoleSources:
+class RoleSources(SlotSource):
     """Another source for each role: a task module in training over banks of language modules."""
 
     def __init__(self, sources: Mapping[Role, SlotSource]) -> None:
@@ -77,8 +92,11 @@ def stack_banks(
 
     A free axis is as wide as the widest module; banks that no module fills are left out.
     """
-    found = {}
-    for bank in banks:
+    known, found = tuple(banks), {}
+    for bank in known:
+        if bank.marks:
+            found[bank.name] = _marks(bank, known, modules)
+            continue
         rows = [tensors.get(bank.tensor) for role, tensors in modules if role == bank.role]
         shapes = [row.shape for row in rows if row is not None]
         if shapes:
@@ -88,11 +106,28 @@ def stack_banks(
     return found
 
 
+def _marks(
+    marks: BankSpec, banks: Iterable[BankSpec], modules: Sequence[tuple[Role, Mapping[str, Tensor]]]
+) -> Tensor:
+    """``[S, K]``: at which places each module of a role has tensors."""
+    places = {bank.tensor: bank.place for bank in banks if bank.role == marks.role}
+    rows = [[0.0] * len(marks.marks)]
+    for role, tensors in modules:
+        if role == marks.role:
+            own = {places.get(name) for name in tensors}
+            rows.append([float(place in own) for place in marks.marks])
+    return torch.tensor(rows)
+
+
 def _padded(row: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     values = torch.zeros(shape)
     if row is not None:
         values[tuple(slice(0, size) for size in row.shape)] = row
     return values
+
+
+MARKS = "marks"
+"""Name of the bank of each role that no module brings."""
 
 
 def _role(name: str) -> Role:
@@ -119,12 +154,14 @@ class SlottedBase(nn.Module):
         self.config = architecture.model.config
         self._source: SlotSource | None = None
         self._changes: dict[Point, list[Change]] = defaultdict(list)
+        self._composer: Composer | None = None
         self._residuals: dict[tuple[str, str, int], Tensor] = {}
         self._surroundings = Surroundings(architecture)
         # Language before task at every place: MAD-X stacks them in this order.
         for role in ROLES:
             for method in METHODS.values():
                 method.attach(self, role)
+        self._columns = _columns(banks_of(architecture))
         for stack in architecture.stacks():
             for index, layer in enumerate(stack.layers):
                 self._hook_layer(stack, index, layer)
@@ -198,26 +235,38 @@ class SlottedBase(nn.Module):
 
     def _use(self, source: SlotSource | None) -> None:
         self._source = source
+        self._composer = None
         self._surroundings.use(source)
 
     def _hook_layer(self, stack: Stack, index: int, layer: nn.Module) -> None:
-        for path in stack.linears:
-            if self._changes["inputs", stack.name, path]:
-                linear = layer.get_submodule(path)
-                linear.register_forward_pre_hook(self._inputs_hook(stack.name, path, index))
-        for path in (*stack.linears, *stack.norms):
-            if self._changes["outputs", stack.name, path]:
-                module = layer.get_submodule(path)
-                module.register_forward_hook(self._outputs_hook(stack.name, path, index))
+        closing = {each.output: name for name, each in stack.sublayers.items()}
         for name, sublayer in stack.sublayers.items():
             if self._changes["sublayer", stack.name, name]:
-                self._hook_sublayer(stack.name, name, sublayer, index)
+                self._keep_residual(stack.name, name, sublayer, index)
+        for path in stack.linears:
+            place = Place(stack.name, path, index, closing.get(path))
+            linear: Any = layer.get_submodule(path)
+            linear.forward = partial(self._linear, linear, linear.forward, place)
+        for path in stack.norms:
+            if self._changes["outputs", stack.name, path]:
+                norm: Any = layer.get_submodule(path)
+                place = Place(stack.name, path, index, None)
+                norm.forward = partial(self._norm, norm, norm.forward, place)
+
+    def _keep_residual(self, stack: str, name: str, sublayer: Sublayer, index: int) -> None:
+        path, argument = sublayer.residual
+
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._residuals[stack, name, index] = inputs[argument]
+
+        layer = self.architecture.layer(stack, index)
+        layer.get_submodule(path).register_forward_pre_hook(keep)
 
     def _hook_ends(self) -> None:
         embeddings = self.architecture.embeddings
         if embeddings is not None and self._changes[EMBEDDINGS]:
             embeddings.register_forward_hook(
-                lambda _, __, output: self._change(EMBEDDINGS, output, (), None)
+                lambda _, __, output: self._value(EMBEDDINGS, output, None)
             )
         if self._changes[VOCABULARY]:
             self.architecture.vocabulary.register_forward_pre_hook(self._before_vocabulary)
@@ -226,46 +275,93 @@ class SlottedBase(nn.Module):
         value = inputs[0]
         if value.dim() == 2:
             # Training brings labelled positions alone; all run one module, as tokens of one row.
-            value = self._change(VOCABULARY, value.unsqueeze(0), (), None).squeeze(0)  # [N, D]
+            value = self._value(VOCABULARY, value.unsqueeze(0), None).squeeze(0)  # [N, D]
         else:
-            value = self._change(VOCABULARY, value, (), None)
+            value = self._value(VOCABULARY, value, None)
         return (value, *inputs[1:])
 
-    def _hook_sublayer(self, stack: str, name: str, sublayer: Sublayer, index: int) -> None:
-        layer = self.architecture.layer(stack, index)
-        path, argument = sublayer.residual
+    def _linear(
+        self, linear: nn.Linear, forward: Callable[[Tensor], Tensor], place: "Place", value: Tensor
+    ) -> Tensor:
+        """A linear with changes of its input, its output and the sublayer that it closes."""
+        if self._source is None:
+            return forward(value)
+        value = self._value(("inputs", place.stack, place.path), value, place.layer)
+        own = self._loaded(("outputs", place.stack, place.path), place.layer)
+        closing, context = self._closing(place)
+        composer = self._composes()
+        if composer is not None:
+            groups = [Group([each for each in closing if each.role == r], context) for r in ROLES]
+            return composer.linear(linear, value, own, groups)
+        return changed(changed(forward(value), (value,), own), context, closing)
 
-        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._residuals[stack, name, index] = inputs[argument]
-
-        def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
-            context = (self._residuals[stack, name, index], *norm, self.architecture.width)
-            return self._change(("sublayer", stack, name), output, context, index)
-
-        holder: Any = layer.get_submodule(path)
-        holder.register_forward_pre_hook(keep)
-        found: Any = None if sublayer.norm is None else layer.get_submodule(sublayer.norm)
+    def _closing(self, place: "Place") -> tuple[list[Loaded], tuple[object, ...]]:
+        """Changes of the sublayer that a linear closes, and their context."""
+        if place.sublayer is None:
+            return [], ()
+        closing = self._loaded(("sublayer", place.stack, place.sublayer), place.layer)
+        if not closing:
+            return [], ()
+        layer = self.architecture.layer(place.stack, place.layer)
+        stack = next(each for each in self.architecture.stacks() if each.name == place.stack)
+        path = stack.sublayers[place.sublayer].norm
+        found: Any = None if path is None else layer.get_submodule(path)
         norm = (None, None, 0.0) if found is None else (found.weight, found.bias, found.eps)
-        layer.get_submodule(sublayer.output).register_forward_hook(hook)
+        residual = self._residuals[place.stack, place.sublayer, place.layer]
+        return closing, (residual, *norm, self.architecture.width)
 
-    def _inputs_hook(self, stack: str, path: str, index: int) -> Callable[..., tuple[Tensor, ...]]:
-        return lambda _, inputs: (
-            self._change(("inputs", stack, path), inputs[0], (), index),
-            *inputs[1:],
-        )
-
-    def _outputs_hook(self, stack: str, path: str, index: int) -> Callable[..., Tensor]:
-        return lambda _, inputs, output: self._change(
-            ("outputs", stack, path), output, (inputs[0],), index
-        )
-
-    def _change(
-        self, point: Point, value: Tensor, context: tuple[object, ...], layer: int | None
+    def _norm(
+        self,
+        norm: nn.LayerNorm,
+        forward: Callable[[Tensor], Tensor],
+        place: "Place",
+        value: Tensor,
     ) -> Tensor:
         if self._source is None:
+            return forward(value)
+        own = self._loaded(("outputs", place.stack, place.path), place.layer)
+        composer = self._composes()
+        if composer is not None:
+            return composer.norm(norm, value, own)
+        return changed(forward(value), (value,), own)
+
+    def _value(self, point: Point, value: Tensor, layer: int | None) -> Tensor:
+        """A value that no part of the base's own makes for this alone."""
+        if self._source is None:
             return value
-        found = [change.loaded(self._source, layer) for change in self._changes[point]]
-        return changed(value, context, [each for each in found if each is not None])
+        found = self._loaded(point, layer)
+        composer = self._composes()
+        if composer is None:
+            return changed(value, (), found)
+        # In their order: at the end of the base those of the task come first.
+        groups = [Group(list(each)) for _, each in groupby(found, key=lambda change: change.role)]
+        return composer.value(value, groups)
+
+    def _loaded(self, point: Point, layer: int | None) -> list[Loaded]:
+        assert self._source is not None, "silent without a source"
+        found = [
+            change.loaded(self._source, layer, self._columns[change.banks[0]])
+            for change in self._changes[point]
+        ]
+        return [each for each in found if each is not None]
+
+    def _composes(self) -> Composer | None:
+        """What runs changes in a graph; None in torch itself, which runs them one by one."""
+        if not is_tracing() or self._source is None or self._source.marks(ROLES[0]) is None:
+            return None
+        if self._composer is None:
+            self._composer = Composer(self._source)
+        return self._composer
+
+
+class Place(NamedTuple):
+    """A linear or norm of a layer."""
+
+    stack: str
+    path: str
+    layer: int
+    sublayer: str | None
+    """The one that a linear closes."""
 
 
 def banks_of(architecture: Architecture) -> tuple[BankSpec, ...]:
@@ -281,4 +377,26 @@ def banks_of(architecture: Architecture) -> tuple[BankSpec, ...]:
     ]
     if architecture.kind == "encoder":
         banks += [bank for task in TASKS.values() for bank in task.head_banks(architecture.width)]
-    return tuple(banks)
+    marks = [_marks_of(role, banks) for role in ROLES]
+    return (*banks, *marks)
+
+
+def _marks_of(role: Role, banks: Iterable[BankSpec]) -> BankSpec:
+    """The bank that says at which places the modules of a role have tensors."""
+    own = [bank.place for bank in banks if bank.role == role and bank.held == "slots"]
+    places = tuple(dict.fromkeys(each for each in own if each is not None))
+    shape = (f"S.{role}", len(places))
+    return BankSpec(name=f"{role}.{MARKS}", role=role, shape=shape, marks=places)
+
+
+def _columns(banks: Iterable[BankSpec]) -> dict[str, int]:
+    """Bank with a free axis → its place's column of the marks."""
+    known = tuple(banks)
+    columns = {
+        (bank.role, place): column for bank in known for column, place in enumerate(bank.marks)
+    }
+    return {
+        bank.name: columns[bank.role, bank.place or ""]
+        for bank in known
+        if (bank.role, bank.place or "") in columns
+    }

@@ -51,11 +51,22 @@ class BankSpec(Frozen):
     held: Literal["slots", "memory"] = "slots"
     """In the slots of a bank that graphs take, or in host memory, where the service itself reads it
     row by row."""
+    marks: tuple[str, ...] = ()
+    """Of the one bank of each role ``[S, K]`` that no module brings: the free axes of all places
+    where modules have tensors, in the order of its columns. A slot has 1 where its module does."""
 
     @property
     def tensor(self) -> str:
         """The tensor's name inside a module."""
         return self.name.removeprefix(f"{self.role}.")
+
+    @property
+    def place(self) -> str | None:
+        """Its free axis of ranks, or of presence, one for each place of a method; None without."""
+        letters = ("R.", "E.")
+        return next(
+            (a for a in self.row_shape if isinstance(a, str) and a.startswith(letters)), None
+        )
 
     @property
     def slot_axis(self) -> int:
@@ -249,7 +260,7 @@ class ModuleManifest(Frozen):
         if self.tokenizer_digest != base.tokenizer_digest:
             found.append(f"made for another tokenizer ({self.tokenizer_digest[:12]})")
         found += self._prompt_faults(base)
-        slots = {bank.tensor: bank for bank in banks if bank.role == self.role}
+        slots = {bank.tensor: bank for bank in banks if bank.role == self.role and not bank.marks}
         own = f"{self.method}."
         brought = any(each.name.startswith(own) for each in self.tensors)
         if brought and not any(name.startswith(own) for name in slots):

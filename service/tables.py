@@ -98,7 +98,15 @@ class Tables:
         self._written[slot] = touched
         for name in touched & self._specs.keys():
             self._write(self._specs[name], slot, module.tensors.get(name))
+        self._mark(slot, module)
         self._written[slot] = frozenset(module.tensors)
+
+    def _mark(self, slot: int, module: Module) -> None:
+        """Says at which places a slot's module has tensors."""
+        own = {self._specs[name].place for name in module.tensors.keys() & self._specs.keys()}
+        for spec in self._specs.values():
+            if spec.marks:
+                self._write(spec, slot, np.array([place in own for place in spec.marks], DTYPE))
 
     def _write(self, spec: BankSpec, slot: int, tensor: np.ndarray | None) -> None:
         table = self.current[spec.name]

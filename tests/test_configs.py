@@ -31,7 +31,7 @@ RUNS = sorted(
 )
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").rglob("*.yaml"))
 KINDS = {"experiments": "Experiment", "many-modules": "ManyModules", "churn": "Churn",
-         "training": "TrainingSpeed"}  # fmt: skip
+         "slots": "SlotsCost", "training": "TrainingSpeed"}  # fmt: skip
 """By the folder a file lies in."""
 
 

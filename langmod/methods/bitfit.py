@@ -31,10 +31,8 @@ QUERY_AND_MIDDLE = ("query", "q_proj", "intermediate.dense", "fc1")
 
 
 def shifted(value: Tensor, inputs: Tensor, shift: Tensor, places: Tensor) -> Tensor:
-    """``[B, T, D]`` plus a bank ``[L, S, D, 1]`` of differences from the base's bias."""
-    if shift.numel() == 0:
-        return value
-    return value + gathered(shift, places).sum(-1).unsqueeze(1)
+    """``[B, T, D]`` plus a bank ``[L, S, 1, D]`` of differences from the base's bias."""
+    return value + gathered(shift, places)
 
 
 class BitFitConfig(MethodConfig):
@@ -51,13 +49,13 @@ class BitFit(Method):
     Config = BitFitConfig
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
-        """Per linear and norm: ``[L, S, D, 1]``, the last axis empty while none is loaded."""
+        """Per linear and norm: ``[L, S, 1, D]``, the third axis empty while none is loaded."""
         return tuple(
             BankSpec(
                 name=f"{role}.{self.name}.{stack.name}.{path}.shift",
                 role=role,
-                shape=(stack.depth, f"S.{role}", width,
-                       self.rank_axis(role, f"{stack.name}.{path}")),
+                shape=(stack.depth, f"S.{role}",
+                       self.presence_axis(role, f"{stack.name}.{path}"), width),
             )
             for stack, path, width in _places(architecture)
         )  # fmt: skip
@@ -66,7 +64,7 @@ class BitFit(Method):
         """Shifts the output of every linear and norm."""
         for stack, path, _ in _places(base.architecture):
             name = f"{role}.{self.name}.{stack.name}.{path}.shift"
-            base.on_outputs(stack.name, path, Change(shifted, (name,)))
+            base.on_outputs(stack.name, path, Change(shifted, (name,), folds="shift"))
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
@@ -79,7 +77,7 @@ class BitFit(Method):
         del generator
         targets = BitFitConfig.model_validate(config).target_modules
         tensors = {
-            f"{self.name}.{stack.name}.{path}.shift": torch.zeros(stack.depth, width, 1)
+            f"{self.name}.{stack.name}.{path}.shift": torch.zeros(stack.depth, 1, width)
             for stack, path, width in _places(architecture)
             if targets is None or targeted(path, targets)
         }
@@ -95,7 +93,7 @@ class BitFit(Method):
         for key, stack, layer, path, bias in _biases(base):
             shift = tensors.get(f"{self.name}.{stack.name}.{path}.shift")
             if shift is not None:
-                state[key] = bias.detach().float() + shift[layer, :, 0]
+                state[key] = bias.detach().float() + shift[layer, 0]
         folder.mkdir(parents=True, exist_ok=True)
         save_file(state, folder / TENSORS, metadata={"format": "pt"})
         (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -138,8 +136,8 @@ class BitFit(Method):
                 continue
             difference = value.float() - bias.detach().float() if absolute else value.float()
             name = f"{self.name}.{stack.name}.{path}.shift"
-            rows = tensors.setdefault(name, torch.zeros(stack.depth, len(bias), 1))
-            rows[layer, :, 0] = difference
+            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, len(bias)))
+            rows[layer, 0] = difference
         return tensors, faults
 
 

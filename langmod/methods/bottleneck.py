@@ -62,8 +62,6 @@ def after_norm(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one
     places: Tensor,
 ) -> Tensor:
     """Reads the sum with the residual, normed where the base norms it; relu by default."""
-    if down.numel() == 0:
-        return value
     inputs = value + residual
     if norm_weight is not None:
         inputs = torch.layer_norm(inputs, [width], norm_weight, norm_bias, norm_eps)

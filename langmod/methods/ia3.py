@@ -27,14 +27,12 @@ SIDES = ("outputs", "inputs")
 
 
 def rescaled_inputs(value: Tensor, factors: Tensor, places: Tensor) -> Tensor:
-    """``[B, T, D_in]`` by banks ``[L, S, D_in, 1]`` of factors less 1."""
-    if factors.numel() == 0:
-        return value
-    return value + value * gathered(factors, places).sum(-1).unsqueeze(1)
+    """``[B, T, D_in]`` by banks ``[L, S, 1, D_in]`` of factors less 1."""
+    return value + value * gathered(factors, places)
 
 
 def rescaled_outputs(value: Tensor, inputs: Tensor, factors: Tensor, places: Tensor) -> Tensor:
-    """``[B, T, D_out]`` by banks ``[L, S, D_out, 1]`` of factors less 1."""
+    """``[B, T, D_out]`` by banks ``[L, S, 1, D_out]`` of factors less 1."""
     return rescaled_inputs(value, factors, places)
 
 
@@ -54,13 +52,13 @@ class Ia3(Method):
     Config = Ia3Config
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
-        """Per linear and side: ``[L, S, D, 1]``, the last axis empty while none is loaded."""
+        """Per linear and side: ``[L, S, 1, D]``, the third axis empty while none is loaded."""
         return tuple(
             BankSpec(
                 name=f"{role}.{self.name}.{stack.name}.{path}.{side}",
                 role=role,
-                shape=(stack.depth, f"S.{role}", width,
-                       self.rank_axis(role, f"{stack.name}.{path}.{side}")),
+                shape=(stack.depth, f"S.{role}",
+                       self.presence_axis(role, f"{stack.name}.{path}.{side}"), width),
             )
             for stack, path, side, width in self._places(architecture)
         )  # fmt: skip
@@ -72,7 +70,7 @@ class Ia3(Method):
             if side == "inputs":
                 base.on_inputs(stack.name, path, Change(rescaled_inputs, name))
             else:
-                base.on_outputs(stack.name, path, Change(rescaled_outputs, name))
+                base.on_outputs(stack.name, path, Change(rescaled_outputs, name, folds="factor"))
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
@@ -85,10 +83,13 @@ class Ia3(Method):
         del generator
         settings = Ia3Config.model_validate(config)
         tensors = {
-            f"{self.name}.{stack.name}.{path}.{side}": torch.zeros(stack.depth, width, 1)
+            f"{self.name}.{stack.name}.{path}.{side}": torch.zeros(stack.depth, 1, width)
             for stack, path, side, width in self._places(architecture)
             if targeted(path, settings.target_modules) and side == _side(settings, path)
         }
+        shared = _shared(settings, architecture)
+        if shared:
+            raise ConfigError("; ".join(shared))
         if not tensors:
             raise ConfigError(f"target_modules {list(settings.target_modules)} match no linear")
         return tensors
@@ -106,9 +107,9 @@ class Ia3(Method):
             tensor = tensors.get(f"{self.name}.{stack.name}.{path}.{side}")
             if tensor is not None:
                 changed.add(path)
-                factors = 1 + tensor[layer]  # [D, 1]
+                factors = 1 + tensor[layer]  # [1, D]
                 key = KEY.format(module=f"{base.layer_path(stack.name, layer)}.{path}")
-                state[key] = (factors if side == "outputs" else factors.T).contiguous()
+                state[key] = (factors.T if side == "outputs" else factors).contiguous()
         folder.mkdir(parents=True, exist_ok=True)
         save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         peft.IA3Config(
@@ -143,9 +144,9 @@ class Ia3(Method):
                 continue
             side = "inputs" if value.shape[0] == 1 else "outputs"
             name = f"{self.name}.{stack.name}.{path}.{side}"
-            rows = tensors.setdefault(name, torch.zeros(stack.depth, width, 1))
-            rows[layer] = value.float().reshape(width, 1) - 1
-        faults += peft_folder.faults(settings)
+            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, width))
+            rows[layer] = value.float().reshape(1, width) - 1
+        faults += [*peft_folder.faults(settings), *_shared(config, base)]
         if faults:
             raise ModuleMismatch(folder.name, faults)
         return config, tensors
@@ -155,10 +156,26 @@ class Ia3(Method):
         return described(folder).get("peft_type") == "IA3"
 
     def _places(self, architecture: Architecture) -> Iterator[tuple[Stack, str, str, int]]:
+        """All outputs, and the inputs that one linear alone reads: those that close a sublayer."""
         for stack in architecture.stacks():
+            closing = {each.output for each in stack.sublayers.values()}
             for path, (wide_in, wide_out) in stack.linears.items():
                 yield stack, path, "outputs", wide_out
-                yield stack, path, "inputs", wide_in
+                if path in closing:
+                    yield stack, path, "inputs", wide_in
+
+
+def _shared(settings: Ia3Config, base: Architecture) -> list[str]:
+    """Why inputs that several linears read are not rescaled for one of them."""
+    return [
+        f"feedforward_modules names {path}, whose input other linears read too; allowed: "
+        + ", ".join(each.output for each in stack.sublayers.values())
+        for stack in base.stacks()
+        for path in stack.linears
+        if targeted(path, settings.target_modules)
+        and _side(settings, path) == "inputs"
+        and path not in {each.output for each in stack.sublayers.values()}
+    ]
 
 
 def _side(settings: Ia3Config, path: str) -> str:

@@ -52,8 +52,6 @@ def coupled(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)
     places: Tensor,
 ) -> Tensor:
     """``[B, T, D]`` through the rows' blocks; relu by default."""
-    if f_down.numel() == 0:
-        return value
     half = f_up_bias.shape[-1]
     a, b = value[..., :half], value[..., half:]
     a = a + perceptron(b, f_down, f_down_bias, f_up, f_up_bias, activation, places, 1)
@@ -75,8 +73,6 @@ def uncoupled(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)
     places: Tensor,
 ) -> Tensor:
     """The inverse of ``coupled``."""
-    if f_down.numel() == 0:
-        return value
     half = f_up_bias.shape[-1]
     a, b = value[..., :half], value[..., half:]
     b = b - perceptron(a, g_down, g_down_bias, g_up, g_up_bias, activation, places, 1)

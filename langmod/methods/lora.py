@@ -38,8 +38,6 @@ class LoraConfig(MethodConfig):
 
 def low_rank(value: Tensor, inputs: Tensor, down: Tensor, up: Tensor, places: Tensor) -> Tensor:
     """``[B, T, D_out]`` changed by banks ``down [L, S, D_in, R]`` and ``up [L, S, R, D_out]``."""
-    if down.numel() == 0:
-        return value
     return value + inputs @ gathered(down, places) @ gathered(up, places)
 
 

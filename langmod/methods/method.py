@@ -118,3 +118,7 @@ class Method(ABC):
         One symbol per place: where no loaded module has tensors the rank stays 0 and costs nothing.
         """
         return f"R.{role}.{self.name}.{place}"
+
+    def presence_axis(self, role: Role, place: str) -> str:
+        """The like for banks without a rank: 1 where a loaded module has tensors, else 0."""
+        return f"E.{role}.{self.name}.{place}"

@@ -33,8 +33,6 @@ def beside(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)
     places: Tensor,
 ) -> Tensor:
     """Reads the residual; relu by default."""
-    if down.numel() == 0:
-        return value
     return adapter(value, residual, down, down_bias, up, up_bias, activation, places, 1)
 
 

@@ -19,10 +19,15 @@ def number_of(activation: Activation) -> int:
 
 def activated(inner: Tensor, activation: Tensor, default: int) -> Tensor:
     """Each row of ``[B, T, R]`` through its own non-linearity ``[B, 1]``; 0 is the default."""
-    asked = torch.where(activation == 0, default, activation.long()).unsqueeze(-1)  # [B, 1, 1]
-    found = torch.where(asked == 2, torch.nn.functional.silu(inner), torch.relu(inner))
-    found = torch.where(asked == 3, torch.nn.functional.gelu(inner), found)
-    return torch.where(asked == 4, torch.tanh(inner), found)
+    asked = torch.where(activation == 0, float(default), activation)
+    found = torch.relu(inner)
+    # Most modules have relu, and every further function is a pass over all rows.
+    if bool(asked.max() > 1):
+        asked = asked.unsqueeze(-1)  # [B, 1, 1]
+        found = torch.where(asked == 2, torch.nn.functional.silu(inner), found)
+        found = torch.where(asked == 3, torch.nn.functional.gelu(inner), found)
+        found = torch.where(asked == 4, torch.tanh(inner), found)
+    return found
 
 
 def perceptron(  # noqa: PLR0913, PLR0917  (TorchScript takes tensors one by one)

@@ -100,7 +100,7 @@ class Composed(torch.nn.Module):
                 torch.nn.functional.gelu(model.lm_head.dense(hidden))
             )
         logits = torch.nn.functional.linear(transformed, self.words.weight, self.bias)
-        return SimpleNamespace(last_hidden_state=hidden, logits=logits)
+        return SimpleNamespace(entered=entered, last_hidden_state=hidden, logits=logits)
 
 
 def composed_model(base, folder):

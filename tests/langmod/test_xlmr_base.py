@@ -100,7 +100,7 @@ def test_every_row_is_the_librarys_own(case, tmp_path, monkeypatch):
     # torch checks its own graph after each of its passes, which takes most of an export's time.
     monkeypatch.setattr(torch._C, "_jit_pass_lint", lambda graph: None)
     path = tmp_path / "body.onnx"
-    graph_stage._export(graph, path, "fp32")
+    graph_stage.export_file(graph, path, "fp32")
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     taken = {each.name for each in session.get_inputs()}
     (served,) = session.run(None, {k: v.numpy() for k, v in feed.items() if k in taken})

@@ -18,9 +18,7 @@ CONFIG, TENSORS = "feature_shift.json", "feature_shift.safetensors"
 
 
 def moved(value: Tensor, inputs: Tensor, shift: Tensor, places: Tensor) -> Tensor:
-    if shift.numel() == 0:
-        return value
-    return value + gathered(shift, places).sum(-1).unsqueeze(1)
+    return value + gathered(shift, places)
 
 
 class FeatureShiftConfig(MethodConfig):
@@ -36,8 +34,8 @@ class FeatureShift(Method):
             BankSpec(
                 name=f"{role}.{name}",
                 role=role,
-                shape=(stack.depth, f"S.{role}", architecture.width,
-                       self.rank_axis(role, stack.name)),
+                shape=(stack.depth, f"S.{role}", self.presence_axis(role, stack.name),
+                       architecture.width),
             )
             for stack, _, name in self._places(architecture)
         )  # fmt: skip
@@ -48,7 +46,7 @@ class FeatureShift(Method):
 
     def fresh(self, config, architecture, generator):
         return {
-            name: torch.zeros(stack.depth, architecture.width, 1)
+            name: torch.zeros(stack.depth, 1, architecture.width)
             for stack, _, name in self._places(architecture)
         }
 

@@ -36,7 +36,7 @@ def random_tensors(
         and (invertible or INVERTIBLE not in bank.tensor)
     ]
     assert banks, (role, method)
-    sizes = {"R": rank, "P": rank, "C": classes, "V": tokens}
+    sizes = {"R": rank, "E": 1, "P": rank, "C": classes, "V": tokens}
     return {
         bank.tensor: generator.normal(
             float(bank.tensor.endswith("LayerNorm.weight")),

@@ -61,7 +61,7 @@ class Fleet:
         self.doomed: set[str] = set()
         graphs = GraphSpec.load(folder / "onnx" / "fp32")
         self.encoder = graphs.base.kind == "encoder"
-        firsts = {(bank.role, bank.tensor.split(".")[0]) for bank in graphs.banks}
+        firsts = {(bank.role, bank.tensor.split(".")[0]) for bank in graphs.banks if not bank.marks}
         self.methods = sorted({each for each in firsts if each[1] not in TASKS})
         assert {method for _, method in self.methods} == {
             name
