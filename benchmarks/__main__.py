@@ -58,6 +58,24 @@ def slots(yaml: Yaml, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def rivals(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Translate by our engine and by other systems on the same weights in turns."""
+    from benchmarks.experiment import Rivals
+    from benchmarks.rivals.measure import measure_rivals
+
+    _keep("rivals", measure_rivals(Rivals.load(yaml, overrides or ())))
+
+
+@app.command()
+def encoder_rivals(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Encode rows of many modules by our graphs and by other libraries in turns."""
+    from benchmarks.experiment import EncoderRivals
+    from benchmarks.rivals.measure import measure_encoders
+
+    _keep("encoder-rivals", measure_encoders(EncoderRivals.load(yaml, overrides or ())))
+
+
+@app.command()
 def training(yaml: Yaml, overrides: Overrides = None) -> None:
     """Train by our loop and by those of Hugging Face's example in turns."""
     from benchmarks.experiment import TrainingSpeed

@@ -148,15 +148,48 @@ class TrainingSpeed(Trial):
     repetitions: int = Field(default=5, ge=1)
 
 
-class SlotsCost(Trial):
-    """The body of an encoder with modules in its slots beside the plain graph of the same base."""
+class RandomBase(Trial):
+    """What is measured on a base of XLM-R's architecture with random weights."""
 
     width: int
-    """Of a base of XLM-R's architecture with random weights."""
     layers: int = Field(ge=1)
+    modules: int = Field(default=30, ge=1)
+    """In the slots of a role; rows take them in turn."""
+
+
+class SlotsCost(RandomBase):
+    """The body of an encoder with modules in its slots beside the plain graph of the same base."""
+
     batches: tuple[tuple[int, int], ...] = ((1, 16), (8, 32), (32, 32))
     """Rows and tokens."""
     mixes: tuple[Mix, ...] = ("bare", "lora", "bottleneck", "every kind", "every kind twice")
-    modules: int = Field(default=30, ge=1)
-    """In the slots of a role; rows take them in turn."""
     repetitions: int = Field(default=15, ge=1)
+
+
+class Rivals(Trial):
+    """The same texts translated by several systems on the same weights, in turns."""
+
+    base: str
+    """In ``models``, with its checkpoint, as rivals read that."""
+    source: str
+    target: str
+    systems: tuple[str, ...]
+    """The first is what the others are compared with; all are to translate like the last."""
+    batches: tuple[tuple[int, int], ...] = ((1, 1), (8, 1), (32, 1), (1, 4), (8, 4))
+    """Rows and beams."""
+    most_tokens: int = Field(default=40, ge=1)
+    """Of a translation, language token and end left out."""
+    repetitions: int = Field(default=9, ge=1)
+
+
+class EncoderRivals(RandomBase):
+    """Rows of many modules of one method, encoded by several systems in turns."""
+
+    method: Literal["lora", "bottleneck"]
+    systems: tuple[str, ...]
+    """The first is what the others are compared with."""
+    references: tuple[str, str]
+    """Whose numbers are right: of systems with modules, and of those that run the bare base."""
+    batches: tuple[tuple[int, int], ...] = ((1, 32), (8, 32), (32, 32))
+    """Rows and tokens."""
+    repetitions: int = Field(default=7, ge=1)

@@ -12,11 +12,7 @@ from benchmarks.experiment import (
     Churn,
     Experiment,
     ManyModules,
-    Mix,
-    SlotsCost,
     Traffic,
-    TrainingArm,
-    TrainingSpeed,
     Trial,
 )
 from benchmarks.systems import Way
@@ -27,7 +23,6 @@ from langmod.machine import Machine, commit, versions
 from langmod.specs import GraphSpec, Precision
 
 LIBRARIES = ("langmod", "bentoml", "httpx", "numpy", "onnxruntime-gpu", "tokenizers")
-TRAINING_LIBRARIES = ("langmod", "torch", "transformers", "accelerate", "numpy")
 Figure = Literal["texts_per_second", "p50", "p95", "p99"]
 
 
@@ -87,40 +82,6 @@ class ChurnPoint(Frozen):
     """From slots, since the beginning."""
     run: Run
     """Of the cycles since the last reading."""
-
-
-class TrainingRun(Frozen):
-    """One repetition of a training loop."""
-
-    tokens_per_second: float
-    """That are text: padding does not count."""
-    seconds_per_step: float
-    text: float
-    """Share of the positions that are no padding."""
-
-
-class TrainingPoint(Frozen):
-    """A training loop with its repetitions."""
-
-    arm: TrainingArm
-    runs: tuple[TrainingRun, ...]
-
-
-class CostPoint(Frozen):
-    """A batch with a mix of modules beside the same batch in the plain graph."""
-
-    rows: int
-    tokens: int
-    mix: Mix
-    milliseconds: tuple[float, ...]
-    """Of each repetition."""
-    plain: tuple[float, ...]
-    """Of the plain graph's run just before it."""
-
-    @property
-    def ratio(self) -> float:
-        """To the plain graph's time: median over the repetitions."""
-        return median(own / bare for own, bare in zip(self.milliseconds, self.plain, strict=True))
 
 
 class Circumstances(Frozen):
@@ -199,28 +160,6 @@ class ChurnResult(Measured):
     def growth(self) -> float:
         """MiB from the first reading, when all is warm, to the last."""
         return self.points[-1].resident_mib - self.points[0].resident_mib
-
-
-class CostResult(Measured):
-    """What slots cost."""
-
-    experiment: SlotsCost
-    points: tuple[CostPoint, ...]
-
-
-class TrainingResult(Measured):
-    """Training loops side by side."""
-
-    experiment: TrainingSpeed
-    points: tuple[TrainingPoint, ...]
-
-    def ratio(self, point: TrainingPoint) -> float:
-        """How many times as many tokens the first loop reads: median over the repetitions.
-
-        Those that ran one after the other are compared, as the machine was the same for both.
-        """
-        pairs = zip(self.points[0].runs, point.runs, strict=True)
-        return median(first.tokens_per_second / each.tokens_per_second for first, each in pairs)
 
 
 def graph_specs(models: Path, precision: Precision) -> list[GraphSpec]:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from benchmarks.experiment import Mix, SlotsCost
-from benchmarks.result import LIBRARIES, Circumstances, CostPoint, CostResult
+from benchmarks.experiment import Mix, RandomBase, SlotsCost
+from benchmarks.result import LIBRARIES, Circumstances
+from benchmarks.side_by_side import CostPoint, CostResult
 from export.encoder_graphs import Body
 from export.graph import described, export_file, export_one
 from export.graphs import PlainGraph, SlottedGraph
@@ -29,6 +30,8 @@ from service.session import Array, Graph
 from service.settings import Settings
 from service.tables import Table
 
+WORDS = 300
+"""Of the vocabulary, which costs nothing here."""
 HEAD = 64
 """Features of an attention head."""
 NOISE = 0.02
@@ -63,11 +66,11 @@ def measure_slots(asked: SlotsCost) -> CostResult:
     return CostResult(experiment=asked, circumstances=circumstances, points=tuple(points))
 
 
-def random_base(asked: SlotsCost) -> EncoderArchitecture:
-    """Of the asked width and depth; its vocabulary takes no part."""
+def random_base(asked: RandomBase) -> EncoderArchitecture:
+    """Of the asked width and depth; its vocabulary is small."""
     torch.manual_seed(asked.seed)
     config = XLMRobertaConfig(
-        vocab_size=300,
+        vocab_size=WORDS,
         hidden_size=asked.width,
         num_hidden_layers=asked.layers,
         num_attention_heads=max(asked.width // HEAD, 1),
@@ -101,7 +104,7 @@ def methods_of(mix: Mix) -> Sequence[Method]:
 
 
 def modules_of(
-    base: Architecture, mix: Mix, asked: SlotsCost
+    base: Architecture, mix: Mix, asked: RandomBase
 ) -> list[tuple[Role, dict[str, Tensor]]]:
     """Random modules of each role that a mix fills, their methods in turn."""
     roles = ROLES if mix == "every kind twice" else ROLES[:1]

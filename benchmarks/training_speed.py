@@ -27,13 +27,8 @@ from transformers import (
 )
 
 from benchmarks.experiment import Loop, TrainingArm, TrainingSpeed
-from benchmarks.result import (
-    TRAINING_LIBRARIES,
-    Circumstances,
-    TrainingPoint,
-    TrainingResult,
-    TrainingRun,
-)
+from benchmarks.result import Circumstances
+from benchmarks.side_by_side import TRAINING_LIBRARIES, TrainingPoint, TrainingResult, TrainingRun
 from langmod.architectures import EncoderArchitecture
 from langmod.languages import canonical
 from langmod.machine import Machine, commit, versions

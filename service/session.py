@@ -38,7 +38,7 @@ class Graph:
         self._outputs = [tensor.name for tensor in spec.outputs]
         self._device = settings.provider
         self._session = ort.InferenceSession(
-            path, _options(settings), providers=[PROVIDERS[settings.provider]]
+            path, options(settings), providers=[PROVIDERS[settings.provider]]
         )
         self._session.disable_fallback()
         active = self._session.get_providers()[0]
@@ -119,12 +119,13 @@ class GraphSet:
         return name in self._graphs
 
 
-def _options(settings: Settings) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = settings.threads
-    options.log_severity_level = QUIET
+def options(settings: Settings) -> ort.SessionOptions:
+    """How ONNX Runtime runs every graph."""
+    found = ort.SessionOptions()
+    found.intra_op_num_threads = settings.threads
+    found.log_severity_level = QUIET
     # Shapes differ from batch to batch, so that plans for one shape are only memory held.
-    options.enable_mem_pattern = False
+    found.enable_mem_pattern = False
     # A base has several graphs that run in turn: threads that spin would only take their cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+    found.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return found

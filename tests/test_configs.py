@@ -31,7 +31,8 @@ RUNS = sorted(
 )
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").rglob("*.yaml"))
 KINDS = {"experiments": "Experiment", "many-modules": "ManyModules", "churn": "Churn",
-         "slots": "SlotsCost", "training": "TrainingSpeed"}  # fmt: skip
+         "slots": "SlotsCost", "rivals": "Rivals",
+         "encoder-rivals": "EncoderRivals", "training": "TrainingSpeed"}  # fmt: skip
 """By the folder a file lies in."""
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.experiment import SlotsCost
-from benchmarks.result import CostPoint, CostResult
+from benchmarks.side_by_side import CostPoint, CostResult
 from benchmarks.slots_cost import (
     batch,
     graphs,

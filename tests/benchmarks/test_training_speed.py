@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.experiment import TrainingArm, TrainingSpeed
-from benchmarks.result import TrainingResult, TrainingRun
+from benchmarks.side_by_side import TrainingResult, TrainingRun
 from benchmarks.tables import table
 from benchmarks.training_speed import Counting, measure_training, stock_rows, texts
 from tests.bases import make_tokenizer
@@ -64,7 +64,7 @@ def test_repetitions_that_followed_one_another_are_compared(asked):
 
     points = [point(asked.arms[0], 90, 20, 40), point(asked.arms[1], 30, 10, 10)]
     result = TrainingResult.model_construct(experiment=asked, points=None)
-    from benchmarks.result import TrainingPoint
+    from benchmarks.side_by_side import TrainingPoint
 
     made = tuple(TrainingPoint.model_validate(each) for each in points)
     result = result.model_copy(update={"points": made})
