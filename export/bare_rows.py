@@ -1,7 +1,9 @@
 """One graph with two ways through it: with slots, and without for a batch on the bare base.
 
 Skipping banks place by place still costs an ``If`` and a copy at each; a batch without any module
-takes the plain graph's way instead. Both ways share their weights.
+takes the plain graph's way instead. Both ways share their weights, but for those of 8 bits: what
+ONNX Runtime 1.31 makes of weights for a processor it makes only of those that lie with their node
+(``langmod.sessions``), and in memory each product has a copy of its own anyway.
 """
 
 import hashlib
@@ -19,17 +21,20 @@ def either_way(slotted: ModelProto, plain: ModelProto) -> ModelProto:
 
     The plain graph has the outputs of the slotted one, and some of its inputs.
     """
-    weights = {each.name: each for each in slotted.graph.initializer}
+    inside, inside_plain = _beside_products(slotted.graph), _beside_products(plain.graph)
+    weights = {each.name: each for each in slotted.graph.initializer if each.name not in inside}
     by_content = {_content(each): each.name for each in weights.values()}
     renamed = {}
     for each in plain.graph.initializer:
+        if each.name in inside_plain:
+            continue
         known = by_content.get(_content(each)) if len(each.raw_data) >= LARGE else None
         renamed[each.name] = known or f"plain.{each.name}"
         if known is None:
             weights[renamed[each.name]] = _named(each, renamed[each.name])
     branches = {
-        "then_branch": _branch(slotted.graph, "slotted", {}),
-        "else_branch": _branch(plain.graph, "plain", renamed),
+        "then_branch": _branch(slotted.graph, "slotted", {}, inside),
+        "else_branch": _branch(plain.graph, "plain", renamed, inside_plain),
     }
     outputs = [each.name for each in slotted.graph.output]
     nodes = [
@@ -64,17 +69,26 @@ def _named(tensor: TensorProto, name: str) -> TensorProto:
     return copy
 
 
-def _branch(graph: GraphProto, name: str, renamed: dict[str, str]) -> GraphProto:
-    """A graph's nodes as a branch, which takes inputs and weights from the graph around it."""
+def _beside_products(graph: GraphProto) -> set[str]:
+    """Weights of 8 bits and their zeros."""
+    return {
+        each for node in graph.node if node.op_type == "MatMulInteger" for each in node.input[1:]
+    }
+
+
+def _branch(graph: GraphProto, name: str, renamed: dict[str, str], inside: set[str]) -> GraphProto:
+    """A graph's nodes and the weights ``inside``; the rest comes from the graph around it."""
     made = {output: f"{name}.{output}" for node in graph.node for output in node.output}
-    own = renamed | made
+    own = renamed | made | {each: f"{name}.{each}" for each in inside}
+    kept = [_named(each, own[each.name]) for each in graph.initializer if each.name in inside]
     outputs = [
         helper.make_tensor_value_info(
             own[each.name], each.type.tensor_type.elem_type, [None] * _axes(each)
         )
         for each in graph.output
     ]
-    return helper.make_graph([_rewired(node, own) for node in graph.node], name, [], outputs)
+    nodes = [_rewired(node, own) for node in graph.node]
+    return helper.make_graph(nodes, name, [], outputs, kept)
 
 
 def _axes(value: onnx.ValueInfoProto) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnxruntime as ort
 import torch
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.methods import METHODS
 from langmod.rows import Rows
+from langmod.sessions import opened
 from langmod.slotted import BankSource, SlottedBase, banks_of, stack_banks
 from langmod.specs import (
     FP32_TOLERANCE,
@@ -206,9 +206,7 @@ def check_module(slotted: SlottedBase, base: Path, role: Role, tensors: dict[str
         feed = entered(graph, module_feed(graph, role, tensors), role, tensors)
         if feed.keys().isdisjoint({"slots", *(f"{role}.{name}" for name in tensors)}):
             continue
-        session = ort.InferenceSession(
-            str(folder / f"{graph.name}.onnx"), providers=["CPUExecutionProvider"]
-        )
+        session = opened(folder / f"{graph.name}.onnx")
         with torch.no_grad():
             expected = graph(feed)
         found = run(session, feed)

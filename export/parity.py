@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from export.graphs import Feed, Sizes, SlottedGraph
 from langmod.errors import LangmodError
+from langmod.sessions import opened
 from langmod.specs import FP32_TOLERANCE, Parity, Precision
 
 INT8_TOLERANCE = 0.08
@@ -35,7 +36,7 @@ def check_graph(graph: SlottedGraph, path: Path, precision: Precision) -> Parity
     Raises:
         ParityError: a difference above the precision's tolerance.
     """
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = opened(path)
     exact = precision == "fp32"
     worst, where = 0.0, "nothing"
     for sizes in SHAPES:

@@ -17,7 +17,10 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 LEVELS = 127
 """Steps to each side of zero, for weights and activations."""
 ZERO = np.uint8(128)
-"""What stands for 0. Signed weights are no faster and sums of pairs saturate on AVX2."""
+"""What stands for 0 in activations."""
+SIGNED_ZERO = np.int8(0)
+"""And in weights, which are signed for the processors' own instructions (VNNI). On those without,
+sums of pairs would saturate: ``langmod.sessions`` has ONNX Runtime make them unsigned there."""
 SMALLEST_SCALE = np.float32(1e-12)
 """For rows of zeros."""
 TABLE_ROWS = 64
@@ -52,13 +55,10 @@ def quantize_products(source: Path, target: Path) -> None:
                 nodes += _quantized_rows(activations)
                 quantized.add(activations)
             factor = node.input[1] if node.op_type == "Mul" else None
-            nodes += _integer_product(activations, weight, node.output[0], factor)
+            nodes += _integer_product(activations, node.output[0], factor)
+            model.graph.initializer.extend(_quantized_columns(node.output[0], weights[weight]))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    read = {each for node in nodes if node.op_type == "MatMulInteger" for each in node.input}
-    for name, weight in weights.items():
-        if f"{name}.q" in read:
-            model.graph.initializer.extend(_quantized_columns(name, weight))
     if quantized:
         model.graph.initializer.extend(_constants())
     drop_unused(model)
@@ -89,14 +89,12 @@ def _factors(graph: GraphProto, weights: Collection[str]) -> dict[str, NodeProto
     }
 
 
-def _integer_product(
-    activations: str, weight: str, output: str, factor: str | None
-) -> Iterator[NodeProto]:
-    columns = f"{weight}.columns"
+def _integer_product(activations: str, output: str, factor: str | None) -> Iterator[NodeProto]:
+    columns = f"{output}.scale"
     if factor is not None:
         yield helper.make_node("Mul", [columns, factor], [f"{output}.columns"])
         columns = f"{output}.columns"
-    inputs = [f"{activations}.q", f"{weight}.q", "q.zero", "q.zero"]
+    inputs = [f"{activations}.q", f"{output}.weight", "q.zero", f"{output}.zero"]
     yield helper.make_node("MatMulInteger", inputs, [f"{output}.sums"])
     yield helper.make_node("Cast", [f"{output}.sums"], [f"{output}.float"], to=TensorProto.FLOAT)
     # In this order: the other one looks like what ONNX Runtime fuses for scales of other shapes.
@@ -105,12 +103,14 @@ def _integer_product(
     yield helper.make_node("Mul", [f"{output}.scaled", columns], [output])
 
 
-def _quantized_columns(name: str, weight: TensorProto) -> Iterator[TensorProto]:
+def _quantized_columns(output: str, weight: TensorProto) -> Iterator[TensorProto]:
+    """Steps and zero of the product's own: ONNX Runtime 1.31 cannot change what two nodes share."""
     values = numpy_helper.to_array(weight)  # [K, N]
     columns = np.maximum(np.abs(values).max(axis=0, initial=0) / LEVELS, SMALLEST_SCALE)  # [N]
-    steps = np.round(values / columns) + ZERO
-    yield numpy_helper.from_array(steps.astype(np.uint8), f"{name}.q")
-    yield numpy_helper.from_array(columns.astype(np.float32), f"{name}.columns")
+    steps = np.round(values / columns).astype(np.int8)
+    yield numpy_helper.from_array(steps, f"{output}.weight")
+    yield numpy_helper.from_array(np.asarray(SIGNED_ZERO), f"{output}.zero")
+    yield numpy_helper.from_array(columns.astype(np.float32), f"{output}.scale")
 
 
 def _constants() -> list[TensorProto]:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from langmod.digests import file_digest
 from langmod.errors import ConfigError, Unavailable
+from langmod.sessions import exact_options
 from langmod.specs import GraphFile, GraphSpec
 from service.settings import Provider, Settings
 from service.tables import Table
@@ -121,7 +122,7 @@ class GraphSet:
 
 def options(settings: Settings) -> ort.SessionOptions:
     """How ONNX Runtime runs every graph."""
-    found = ort.SessionOptions()
+    found = exact_options()
     found.intra_op_num_threads = settings.threads
     found.log_severity_level = QUIET
     # Shapes differ from batch to batch, so that plans for one shape are only memory held.

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -15,6 +14,7 @@ from langmod.architectures import load_base
 from langmod.bases import describe_base, fetch_base, load_spec, resolve_base
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError
+from langmod.sessions import opened
 from langmod.specs import FP32_TOLERANCE
 from tests.langmod.models import bert, m2m100
 from tests.text import SENTENCES
@@ -85,9 +85,7 @@ def test_nllb_is_described_exported_and_read(tmp_path):
     encoder = TextEncoder(folder / "tokenizer.json", spec)
     ours = encoder.encode_sentence(SENTENCES["mn"][0], "mn").token_ids
     assert ours.tolist() == theirs(SENTENCES["mn"][0])["input_ids"]
-    session = ort.InferenceSession(
-        str(folder / "onnx" / "int8" / "embed.onnx"), providers=["CPUExecutionProvider"]
-    )
+    session = opened(folder / "onnx" / "int8" / "embed.onnx")
     (words,) = session.run(None, {"token_ids": ours[None].astype(np.int64)})
     assert words.shape == (1, len(ours), spec.width)
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.quantize import quantize_products
+from langmod.sessions import opened
 
 ROWS, WIDTH, COLUMNS = 6, 96, 40
 
@@ -18,8 +18,11 @@ def weight():
 
 @pytest.fixture(scope="module")
 def session(weight, tmp_path_factory):
+    return quantized(weight, tmp_path_factory.mktemp("quantized") / "product.onnx")
+
+
+def quantized(weight, path):
     """Two products of one input with the same weight, the second after a doubling."""
-    path = tmp_path_factory.mktemp("quantized") / "product.onnx"
     nodes = [
         helper.make_node("MatMul", ["x", "weight"], ["once"]),
         helper.make_node("Add", ["x", "x"], ["twice_x"]),
@@ -42,9 +45,9 @@ def session(weight, tmp_path_factory):
     onnx.checker.check_model(model, full_check=True)
     assert {node.op_type for node in model.graph.node} >= {"MatMulInteger", "QuantizeLinear"}
     assert all(node.op_type != "MatMul" for node in model.graph.node)
-    assert {each.name for each in model.graph.initializer} >= {"weight.q", "weight.columns"}
+    assert {each.name for each in model.graph.initializer} >= {"once.weight", "twice.scale"}
     assert "weight" not in {each.name for each in model.graph.initializer}
-    return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return opened(path)
 
 
 def activations(seed=2):
@@ -80,3 +83,13 @@ def test_a_row_alone_is_the_row_in_its_batch(session):
 def test_rows_of_zeros_stay_zeros(session):
     found = session.run(["once"], {"x": np.zeros((2, 1, WIDTH), np.float32)})[0]
     assert not found.any()
+
+
+def test_sums_of_the_largest_steps_are_exact(tmp_path):
+    """Where pairs of products are added in 16 bits they would be cut off at 32,767."""
+    signs = np.random.default_rng(3).choice([-1.0, 1.0], (2, WIDTH, COLUMNS)).astype(np.float32)
+    weight, x = signs[0], signs[1].T[:ROWS].reshape(ROWS, 1, WIDTH).copy()
+    x[0], weight[:, 0] = 1, 1
+    (once,) = quantized(weight, tmp_path / "extremes.onnx").run(["once"], {"x": x})
+    np.testing.assert_allclose(once, x @ weight, rtol=1e-5, atol=1e-4)
+    assert once[0, 0, 0] == pytest.approx(WIDTH)

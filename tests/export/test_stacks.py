@@ -3,12 +3,12 @@
 from itertools import product
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 
 from langmod.architectures import load_base
 from langmod.methods import METHODS
+from langmod.sessions import opened
 from langmod.slotted import FixedSource, SlottedBase, stack_banks
 from langmod.specs import FP32_TOLERANCE, ROLES, GraphSpec
 from tests.langmod.models import module_for
@@ -22,7 +22,7 @@ STACKS = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1], [1, 1]])
 @pytest.fixture(scope="module")
 def served(tiny_encoder):
     folder = tiny_encoder / "onnx" / "fp32"
-    session = ort.InferenceSession(str(folder / "body.onnx"), providers=["CPUExecutionProvider"])
+    session = opened(folder / "body.onnx")
     return SlottedBase(load_base(tiny_encoder)).eval(), session, GraphSpec.load(folder)
 
 

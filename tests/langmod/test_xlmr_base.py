@@ -1,7 +1,6 @@
 """XLM-R base's own shape: LoRA and a bottleneck in one batch, in torch and in the exported body."""
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 from transformers import XLMRobertaModel
@@ -9,6 +8,7 @@ from transformers import XLMRobertaModel
 from export import graph as graph_stage
 from export.encoder_graphs import Body
 from langmod.methods import METHODS
+from langmod.sessions import opened
 from langmod.slotted import SlottedBase, stack_banks
 from langmod.specs import FP32_TOLERANCE
 from tests.langmod.models import inputs_of, module_for, xlmr
@@ -101,7 +101,7 @@ def test_every_row_is_the_librarys_own(case, tmp_path, monkeypatch):
     monkeypatch.setattr(torch._C, "_jit_pass_lint", lambda graph: None)
     path = tmp_path / "body.onnx"
     graph_stage.export_file(graph, path, "fp32")
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = opened(path)
     taken = {each.name for each in session.get_inputs()}
     (served,) = session.run(None, {k: v.numpy() for k, v in feed.items() if k in taken})
     np.testing.assert_allclose(served[real], theirs[real], rtol=0, atol=FP32_TOLERANCE)
