@@ -61,6 +61,8 @@ class ModuleConfig(RunConfig):
     block_tokens: int = 128
     mask_rate: float = 0.15
     out: Path
+    score: bool = True
+    """Score it on the dev split once it is trained."""
     licence: str = "CC-BY-SA-4.0"
     optimisation: Optimisation
 
@@ -174,6 +176,8 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     save_run(config, run, slotted, model.tensors())
     if config.train == "base" and config.keep:
         keep_base(config, slotted, spec, folder)
+    if not config.score:
+        return run
     # A fine-tuned base is dropped after its run, so its test scores are taken here too.
     splits: list[ScoredSplit] = ["dev", "test"] if config.train == "base" else ["dev"]
     scored = Scored(slotted.eval(), spec, folder)

@@ -94,6 +94,8 @@ def train_task(
     if not trainer.is_world_process_zero():
         return run
     save_run(config, run, slotted, model.tensors())
+    if not config.score:
+        return run
     scored = Scored(slotted, spec, resolve_base(config.base))
     # A fine-tuned base is dropped after its run, so its test scores are taken here too.
     splits: list[ScoredSplit] = ["dev", "test"] if config.train != "module" else ["dev"]

@@ -127,7 +127,10 @@ def make(run: Run, ground: Mapping[str, str], remake: bool = False) -> str | Non
 
 def make_stages(run: Run, ground: Mapping[str, str], remake: bool = False) -> None:
     """The process of a run: its stages that are not done, all that is printed to its log."""
+    from training.processor import keep_memory
+
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_memory()
     with (run.folder / LOG).open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
