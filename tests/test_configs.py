@@ -19,6 +19,7 @@ COMMANDS = {
     "results": "training.results:ResultsConfig",
     "scores": "training.scoreboard:ScoreConfig",
     "tokenizer": "training.tokenizer:TokenizerConfig",
+    "transfer": "training.studies.transfer:TransferConfig",
 }
 """By what a file name opens with; all other files are modules."""
 MODULE = "training.module:ModuleConfig"

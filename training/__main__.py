@@ -19,6 +19,7 @@ COMMANDS = {
     "score": ("scoreboard", "ScoreConfig", "score_published", "Score all modules of a base."),
     "baseline": ("baselines", "BaselineConfig", "score_baselines", "Score the modules' rivals."),
     "measure": ("studies.measure", "MeasureConfig", "measure", "Score a base or a run of any."),
+    "transfer": ("studies.transfer", "TransferConfig", "transfer", "Score a task in languages."),
     "ngram": ("ngram", "NgramConfig", "score_ngrams", "Score counts of n-grams, the floor."),
     "study": ("studies.study", "Study", "run_study", "Make every arm of a study."),
     "compare": ("studies.compare", "CompareConfig", "compare", "Test a study's differences."),

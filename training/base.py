@@ -1,7 +1,10 @@
 """``training base``: a multilingual base from a corpus folder, XLM-R or M2M100 architecture."""
 
+import random
+from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import Field
 from transformers import (
     AutoTokenizer,
     M2M100ForConditionalGeneration,
@@ -34,6 +37,9 @@ from training.sizes import (
 from training.starting_weights import informed_start
 from training.trainer import Optimisation, SparseTrainer, arguments, examples_of, fit
 
+SEED = 1
+"""Of the sample that makes a language low-resource: the same in every run."""
+
 
 class BaseConfig(RunConfig):
     """One run of ``training base``."""
@@ -58,6 +64,8 @@ class BaseConfig(RunConfig):
     dropout: float = 0.1
     informed_start: bool = True
     """Encoder from scratch: word vectors, positions and attention set before the first step."""
+    max_sentences: Mapping[str, int] = Field(default_factory=dict)
+    """Language → at most so many training sentences of it, a fixed sample: it becomes poor."""
     sampling_exponent: float = 0.5
     epoch_cap: float = 20.0
     optimisation: Optimisation
@@ -130,7 +138,7 @@ def masked_trainer(
     special = Special.of(tokenizer)
     blocks = {
         canonical(tag): pack(
-            token_lists(tokenizer, read_text(config.corpus, canonical(tag), "train")),
+            token_lists(tokenizer, training_text(config, tag)),
             special,
             config.block_tokens,
         )
@@ -148,9 +156,17 @@ def masked_trainer(
         vocabulary=architecture.vocabulary,
         tail=architecture.tail,
         args=arguments(config.run_folder, settings),
+        factors=settings.factors(architecture),
         train_dataset=BlockDataset(blocks, total, mix, settings.seed),
         data_collator=MaskingCollator(special, len(tokenizer), config.mask_rate, settings.seed),
     )
+
+
+def training_text(config: BaseConfig, tag: str) -> list[str]:
+    """What a language gives to an encoder."""
+    texts = read_text(config.corpus, canonical(tag), "train")
+    limit = config.max_sentences.get(tag, len(texts))
+    return random.Random(SEED).sample(texts, limit) if limit < len(texts) else texts
 
 
 def translation_trainer(
@@ -180,6 +196,7 @@ def translation_trainer(
         settings.label_smoothing,
         vocabulary=architecture.vocabulary,
         args=arguments(config.run_folder, settings),
+        factors=settings.factors(architecture),
         train_dataset=PairDataset(pairs, total, mix, (settings.batch_size, settings.seed)),
         data_collator=PairCollator(tokenizer.pad_token_id, tokenizer.eos_token_id),
     )

@@ -9,14 +9,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from langmod.errors import LangmodError
+from training.learning_rates import Factors, apply_factors
 
 WRITERS = (OSError, RuntimeError, SafetensorError)
 """What writers of weights fail with; torch's own with a RuntimeError of several lines."""
@@ -35,7 +38,18 @@ class NotSaved(LangmodError):
 
 
 class CheckedTrainer(Trainer):
-    """Saves only what is worth going on from."""
+    """Saves only what is worth going on from; parameters may learn at rates of their own."""
+
+    def __init__(self, factors: Factors | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factors = factors or {}
+
+    def create_optimizer(self) -> Optimizer:
+        """The Trainer's own, its groups split by rate."""
+        optimizer = super().create_optimizer()
+        if self.factors:
+            apply_factors(optimizer, self.factors)
+        return optimizer
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """As the Trainer does it.

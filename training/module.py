@@ -46,7 +46,7 @@ class ModuleConfig(RunConfig):
     train: Literal["module", "head", "base"] = "module"
     """What learns: the module; a task's head alone; or the whole base (never published)."""
     keep: bool = False
-    """A language's fine-tuned base is kept in ``out/base``; otherwise only its scores are."""
+    """A fine-tuned base is kept in ``out/base``; otherwise only its scores are."""
     language: str | None = None
     """Language module of an encoder: the language."""
     source: str | None = None
@@ -219,6 +219,7 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
         settings.label_smoothing,
         vocabulary=None if own else model.slotted.architecture.vocabulary,
         args=arguments(config.out / "checkpoints", settings, saves=config.train != "base"),
+        factors=settings.factors(model.slotted.architecture),
         train_dataset=data,
         data_collator=collator,
     )

@@ -1,4 +1,4 @@
-"""The shapes of our own bases: nano for tests, mini for two cores, small for a GPU."""
+"""The shapes of our own bases: nano for tests, micro to train many, mini, small for a GPU."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from transformers import (
 
 from langmod.config import Frozen
 
-Size = Literal["nano", "mini", "small"]
+Size = Literal["nano", "micro", "mini", "small"]
 
 
 class Shape(Frozen):
@@ -27,6 +27,9 @@ class Shape(Frozen):
 
 SHAPES: dict[Size, Shape] = {
     "nano": Shape(width=32, heads=4, feed_forward=64, layers=2, decoder_layers=2, max_tokens=64),
+    "micro": Shape(
+        width=128, heads=4, feed_forward=512, layers=4, decoder_layers=2, max_tokens=128
+    ),
     "mini": Shape(
         width=256, heads=4, feed_forward=1024, layers=6, decoder_layers=2, max_tokens=256
     ),

@@ -3,13 +3,14 @@
 import json
 import lzma
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from langmod.config import Frozen
 from langmod.encoding import Encoded, TextEncoder
@@ -36,6 +37,11 @@ class TaskSettings(Frozen):
     ``text`` and ``spans``; ``.xz`` allowed."""
     max_train: int | None = None
     """At most so many training examples per language, the first ones of the file."""
+    max_scored: int | None = None
+    """At most so many of the dev or test examples of a language, likewise."""
+    types: Mapping[str, str] = Field(default_factory=dict)
+    """Type of span in the files → the type that is learned, where the languages' types differ;
+    spans of others are left out. Empty: the files' own types."""
     pooling: Literal["first", "mean"] = "mean"
     transfers: bool = False
     """Serve it in every language, not only in those it was trained on."""
@@ -78,8 +84,16 @@ def read_examples(settings: TaskSettings, language: str, split: Split) -> list[L
             parse(line.rstrip("\n"), path, number, canonical(language))
             for number, line in enumerate(lines, 1)
         ]
-    limit = settings.max_train if split == "train" else None
-    return found[:limit]
+    limit = settings.max_train if split == "train" else settings.max_scored
+    return [_retyped(example, settings.types) for example in found[:limit]]
+
+
+def _retyped(example: LabelledText, types: Mapping[str, str]) -> LabelledText:
+    """With its spans' types as the settings name them."""
+    if not types:
+        return example
+    spans = [(start, end, types[kind]) for start, end, kind in example.reference if kind in types]
+    return replace(example, reference=spans)
 
 
 def _cells(line: str, path: Path, number: int, language: str) -> LabelledText:

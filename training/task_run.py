@@ -52,7 +52,7 @@ def train_task(
     config: "ModuleConfig", slotted: SlottedBase, spec: BaseSpec, tensors: Mapping[str, Tensor]
 ) -> "ModuleRun":
     """Trains head and method on the task's languages, stacked on their language modules."""
-    from training.module import describe_run, save_run
+    from training.module import describe_run, keep_base, save_run
     from training.score import Scored, ScoredSplit, write_scores
 
     settings = config.task
@@ -63,7 +63,7 @@ def train_task(
     labels = labels_of(settings, examples)
     generator = torch.Generator().manual_seed(config.optimisation.seed)
     head = fresh_head(settings.task(), spec.width, len(labels), generator)
-    tags, languages = language_modules(config, slotted)
+    tags, languages = language_modules(config.language_modules, settings.languages, slotted)
     learns = config.train == "base"
     model = TaskModel(slotted, settings.task(), {**tensors, **head}, languages, learns)
     if config.train == "module":
@@ -78,6 +78,7 @@ def train_task(
     trainer = TaskTrainer(
         model=model,
         args=arguments(config.out / "checkpoints", optimisation, saves=not learns),
+        factors=optimisation.factors(slotted.architecture),
         train_dataset=OrderedExamples(encoded, total, optimisation.seed),
         data_collator=TaskCollator(spec, settings.pooling, slots),
     )
@@ -94,6 +95,8 @@ def train_task(
     if not trainer.is_world_process_zero():
         return run
     save_run(config, run, slotted, model.tensors())
+    if learns and config.keep:
+        keep_base(config, slotted, spec, resolve_base(config.base))
     if not config.score:
         return run
     scored = Scored(slotted, spec, resolve_base(config.base))
@@ -105,17 +108,16 @@ def train_task(
 
 
 def language_modules(
-    config: "ModuleConfig", slotted: SlottedBase
+    place: str | None, languages: Sequence[str], slotted: SlottedBase
 ) -> tuple[list[str], list[dict[str, Tensor]]]:
-    """Tags and tensors of the language modules to stack on, in slot order."""
-    if config.language_modules is None or config.task is None:
+    """Tags and tensors of the language modules to stack on, in slot order.
+
+    ``place`` is a path with ``{language}``; None: the bare base.
+    """
+    if place is None:
         return [], []
-    tags, found = [], []
-    for tag in config.task.languages:
-        folder = Path(config.language_modules.format(language=canonical(tag)))
-        found.append(stacked_tensors(folder, slotted))
-        tags.append(canonical(tag))
-    return tags, found
+    tags = [canonical(tag) for tag in languages]
+    return tags, [stacked_tensors(Path(place.format(language=tag)), slotted) for tag in tags]
 
 
 def stacked_tensors(folder: Path, slotted: SlottedBase) -> dict[str, Tensor]:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
+from langmod.architectures import Architecture
 from langmod.config import Frozen
 from training.checkpoints import CheckedTrainer, finite, last_whole_checkpoint, saving
+from training.learning_rates import Factors, layer_factors
 from training.packing import IGNORED
 from training.processor import keep_memory, plain_attention
 from training.vocabulary_loss import LossInHead
@@ -31,7 +34,12 @@ class Optimisation(Frozen):
     learning_rate: float
     warmup: float = 0.05
     """Part of the steps over which the rate rises."""
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Discriminative rates: a group of a base's layers learns at this part of the rate of the group
+    above it, its embeddings as one group more; 1: all alike."""
+    layer_groups: int = Field(default=4, ge=1)
+    """Into which a stack's layers fall for that."""
     weight_decay: float = 0.0
     clip: float = 1.0
     label_smoothing: float = 0.0
@@ -41,6 +49,10 @@ class Optimisation(Frozen):
     log_every: int = 50
     workers: int = 0
     seed: int = 1
+
+    def factors(self, architecture: Architecture) -> Factors:
+        """Of the rates of a base's own parameters."""
+        return layer_factors(architecture, self.layer_decay, self.layer_groups)
 
 
 def multiplies_bf16() -> bool:
@@ -111,7 +123,7 @@ class SparseTrainer(CheckedTrainer):
         smoothing: float = 0.0,
         vocabulary: nn.Module | None = None,
         tail: nn.Module | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         """``head`` is the part of ``model`` that makes vocabulary logits.
 

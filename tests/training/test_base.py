@@ -8,8 +8,9 @@ from langmod.bases import load_spec
 from langmod.errors import ConfigError
 from tests.bases import make_tokenizer
 from tests.training.runs import QUICK, base_config, losses
-from training.base import train_base
+from training.base import train_base, training_text
 from training.checkpoints import NotFinite, last_whole_checkpoint
+from training.corpus import read_text
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,18 @@ def test_a_base_starts_from_another(small_corpus, tokenizers, tmp_path):
     train_base(second)
     assert losses(second.run_folder)[0] < losses(first.run_folder)[0]
     assert load_spec(second.out).digest != load_spec(first.out).digest
+
+
+def test_a_language_is_made_poor_by_the_same_sample_in_every_run(small_corpus, tmp_path):
+    config = base_config(
+        tmp_path, small_corpus, None, "encoder", max_sentences={"khk": 7, "kor": 10**6}
+    )
+    poor, whole = training_text(config, "khk"), training_text(config, "eng")
+    assert len(poor) == len(set(poor)) == 7
+    assert training_text(config, "khk") == poor
+    assert set(poor) < set(read_text(small_corpus, "mn", "train"))
+    assert whole == read_text(small_corpus, "en", "train")
+    assert training_text(config, "kor") == read_text(small_corpus, "ko", "train")
 
 
 def test_a_hub_id_that_cannot_be_reached_is_said(small_corpus, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -83,6 +84,11 @@ class Run(Frozen):
         return [stage.settings(self.seed) for stage in self.stages]
 
 
+def _own_seeds(arm: Any) -> dict[str, Any]:
+    """An arm's seeds, the one part of it that is no matter of a single run."""
+    return {"seeds": plain(arm["seeds"])} if arm and "seeds" in arm else {}
+
+
 def folder_name(arm: str, seed: int | None) -> str:
     """Of a run, in letters that no shell minds: ``(IA)3`` → ``IA-3``."""
     plain_name = re.sub(r"[^\w.+]+", "-", arm).strip("-")
@@ -98,6 +104,8 @@ class Arm(Frozen):
     """In place of the study's own stages; None: those."""
     seeded: bool = True
     """False: nothing in it is random, so that it is made once."""
+    seeds: tuple[int, ...] | None = None
+    """In place of the study's seeds, where it is not paired: those of a published list, say."""
     unequal: str | None = None
     """Why it may take other steps than the rest; said under every table."""
 
@@ -163,6 +171,10 @@ class Study(RunConfig):
             raw = merged(path, overrides)
             context = context_of(raw, {})
             head = {key: raw[key] if key in LATE else plain(context[key]) for key in raw}
+            head["arms"] = {
+                name: {**(arm or {}), **_own_seeds(context["arms"][name])}
+                for name, arm in raw.get("arms", {}).items()
+            }
             return cls.model_validate({**head, "raw": raw}).checked()
         except (YAMLError, OmegaConfBaseException) as error:
             raise ConfigError(f"{path}: {error}") from error
@@ -181,8 +193,14 @@ class Study(RunConfig):
             raise ConfigError(
                 f"{self.name}: no arm {', '.join(missing)}; the arms are {', '.join(self.arms)}"
             )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"{self.name}: seeds are {list(self.seeds)}, each may stand once")
+        for seeds in (self.seeds, *map(self.seeds_of, self.arms)):
+            if len(set(seeds)) < len(seeds):
+                raise ConfigError(f"{self.name}: seeds are {list(seeds)}, each may stand once")
+        own = [name for name, arm in self.arms.items() if arm.seeds]
+        if own and self.paired:
+            raise ConfigError(
+                f"{self.name}: {', '.join(own)} has seeds of its own; give the study paired=false"
+            )
         return self
 
     @property
@@ -227,12 +245,21 @@ class Study(RunConfig):
             for name, arm in self.arms.items()
             if not arm.seeded
         ]
+        rounds = zip_longest(
+            *([(name, seed) for seed in self.seeds_of(name)] for name in self.arms)
+        )
         return once + [
-            self._run(name, seed, (self.folder / folder_name(name, seed), self._stages(arm)))
-            for seed in self.seeds
-            for name, arm in self.arms.items()
-            if arm.seeded
+            self._run(
+                name, seed, (self.folder / folder_name(name, seed), self._stages(self.arms[name]))
+            )
+            for each in rounds
+            for name, seed in filter(None, each)
         ]
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """Of an arm; none where nothing in it is random."""
+        arm = self.arms[name]
+        return (arm.seeds or self.seeds) if arm.seeded else ()
 
     def _stages(self, arm: Arm) -> tuple[Mapping[str, Any], ...]:
         return self.stages if arm.stages is None else arm.stages

@@ -4,7 +4,7 @@ A language is scored by pseudo-perplexity in both its forms, bits per byte and u
 direction by its translations, which are kept for tests that compare sentence by sentence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -125,6 +125,7 @@ def measure(config: MeasureConfig) -> Measures:
     model = Model(config.model)
     sample = Sample(corpus=config.corpus, split=config.split, sentences=config.sentences)
     metrics = [m for tag in config.languages for m in language_metrics(model, tag, sample)]
+    metrics += extremes(metrics) if len(config.languages) > 1 else []
     translations = [
         each for name in config.directions for each in translate_sample(model, name, sample)
     ]
@@ -152,6 +153,20 @@ def language_metrics(model: Model, language: str, sample: Sample) -> list[Metric
         "unknown_rate": (unknown_rate(alone, model.encoder), f"tokens|{about}"),
     }
     return text_metrics(values, tag, sample, texts)
+
+
+def extremes(metrics: Sequence[Metric]) -> list[Metric]:
+    """Bits per byte of the language that is known worst, and of the one that is known best."""
+    rows = sorted((m for m in metrics if m.name == "bits_per_byte"), key=lambda m: m.value)
+    about = {
+        "language": "all",
+        "signature": f"{rows[0].signature}|of:{','.join(sorted(str(m.language) for m in rows))}",
+        "data": texts_digest([m.data for m in sorted(rows, key=lambda m: str(m.language))]),
+    }
+    return [
+        rows[-1].model_copy(update={"name": "worst_bits_per_byte", **about}),
+        rows[0].model_copy(update={"name": "best_bits_per_byte", **about}),
+    ]
 
 
 def unknown_rate(sentences: list[Sentence], encoder: TextEncoder) -> float:

@@ -60,13 +60,17 @@ def digests(run: Run, known: Mapping[str, str]) -> dict[str, str]:
     found, made = dict(known), {}
     for stage, settings in zip(run.stages, run.settings, strict=True):
         text = settings.model_dump_json()
-        below = sorted(
-            digest for out, digest in found.items() if f'"{out}"' in text or f'"{out}/' in text
-        )
+        below = sorted(digest for out, digest in found.items() if _names(text, out))
         whole = "\n".join([stage.command, text, *below])
         out = str(out_of(settings))
         found[out] = made[out] = hashlib.sha256(whole.encode()).hexdigest()
     return made
+
+
+def _names(settings: str, out: str) -> bool:
+    """Whether settings name an output, or by ``{language}`` all outputs of its folder."""
+    folder = out.rpartition("/")[0]
+    return any(name in settings for name in (f'"{out}"', f'"{out}/', f'"{folder}/{{language}}'))
 
 
 def is_done(settings: RunConfig, digest: str) -> bool:

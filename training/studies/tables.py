@@ -155,6 +155,7 @@ def _notes(result: StudyResult, metric: Compared, differences: Sequence[Differen
     data = {m.data[:12] for run in result.runs for m in run.metrics if m.name == metric.name}
     notes.append(f"Scored texts: {', '.join(sorted(data))}")
     notes.append(f"Seeds: {', '.join(map(str, result.seeds))}; size: {result.size}")
+    notes += _own_seeds(result)
     notes += [f"{each.run} failed: {each.problem}" for each in result.failed]
     notes += [f"{arm} took other steps: {reason}" for arm, reason in result.unequal.items()]
     if not differences:
@@ -167,6 +168,19 @@ def _notes(result: StudyResult, metric: Compared, differences: Sequence[Differen
         f"{len(differences)}, below 0.5 the left arm is almost stochastically better"
     )
     return notes
+
+
+def _own_seeds(result: StudyResult) -> list[str]:
+    """Of arms that were made with others than the study's."""
+    found = {
+        arm: [run.seed for run in result.runs if run.arm == arm and run.seed is not None]
+        for arm in result.arms
+    }
+    return [
+        f"Seeds of {arm}: {', '.join(map(str, seeds))}"
+        for arm, seeds in found.items()
+        if not set(seeds) <= set(result.seeds)
+    ]
 
 
 def _references(differences: Sequence[Difference], references: list[str]) -> str:

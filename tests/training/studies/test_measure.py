@@ -116,6 +116,16 @@ def test_bases_modules_and_kept_bases_are_measured_alike(base, small_corpus, tmp
         measure(config(tmp_path, tmp_path / "nothing", small_corpus))
 
 
+def test_the_worst_and_the_best_known_language(base, small_corpus, tmp_path):
+    found = values(measure(config(tmp_path, base, small_corpus, languages=["khk", "eng", "kor"])))
+    bits = {tag: value for (name, tag), value in found.items() if name == "bits_per_byte"}
+    assert len(set(bits.values())) == 3
+    assert found["worst_bits_per_byte", "all"] == max(bits.values())
+    assert found["best_bits_per_byte", "all"] == min(bits.values())
+    alone = values(measure(config(tmp_path, base, small_corpus, languages=["khk"])))
+    assert not any(name.startswith(("worst", "best")) for name, _ in alone)
+
+
 def test_translations_are_kept_beside_their_scores(small_corpus, tmp_path):
     make_base(tmp_path / "translator", "translator")
     settings = config(tmp_path, tmp_path / "translator", small_corpus, directions=["khk-eng"])

@@ -200,6 +200,36 @@ def test_a_stage_is_known_by_what_it_stands_on(write):
     assert one["third"] == other["third"] == made(apart)["third"]
 
 
+def test_a_stage_stands_on_every_module_of_its_languages(write):
+    first = NGRAM | {"set": NGRAM["set"] | {"out": "${shared}/modules/mn"}}
+    stacked = {
+        "command": "transfer",
+        "yaml": "training/configs/transfer.yaml",
+        "set": {"language_modules": "${shared}/modules/{language}", "out": "${shared}/moved"},
+    }
+
+    def made(order):
+        changed = first | {"set": first["set"] | {"order": order}}
+        found = digests(write(shared_stages=[changed, stacked]).shared_run(), {})
+        return next(digest for out, digest in found.items() if out.endswith("moved"))
+
+    assert made(2) != made(3)
+    assert made(2) == made(2)
+
+
+def test_an_arm_may_have_the_seeds_of_a_list(write):
+    arms = {"low": {}, "high": {"values": {"order": 4}, "seeds": "${values.listed}"}}
+    sizes = {"nano": {"order": 2, "listed": [7, 8, 9]}, "mini": {"order": 3, "listed": [7]}}
+    runs = write(arms=arms, sizes=sizes, paired=False).arm_runs()
+    assert [run.name for run in runs] == ["low-1", "high-7", "low-2", "high-8", "high-9"]
+    other = write("size=mini", arms=arms, sizes=sizes, paired=False)
+    assert [run.name for run in other.arm_runs()] == ["low-1", "high-7", "low-2"]
+    with pytest.raises(ConfigError, match=r"high has seeds of its own; give .* paired=false"):
+        write(arms=arms, sizes=sizes)
+    with pytest.raises(ConfigError, match=r"seeds are \[7, 7\], each may stand once"):
+        write(arms={"low": {}, "high": {"seeds": [7, 7]}}, paired=False)
+
+
 def test_two_runs_never_write_to_one_place(write, tmp_path):
     stage = NGRAM | {"set": NGRAM["set"] | {"out": str(tmp_path / "same")}}
     study = write(stages=[stage])
