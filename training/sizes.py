@@ -27,9 +27,7 @@ class Shape(Frozen):
 
 SHAPES: dict[Size, Shape] = {
     "nano": Shape(width=32, heads=4, feed_forward=64, layers=2, decoder_layers=2, max_tokens=64),
-    "micro": Shape(
-        width=128, heads=4, feed_forward=512, layers=4, decoder_layers=2, max_tokens=128
-    ),
+    "micro": Shape(width=64, heads=4, feed_forward=256, layers=2, decoder_layers=2, max_tokens=64),
     "mini": Shape(
         width=256, heads=4, feed_forward=1024, layers=6, decoder_layers=2, max_tokens=256
     ),
