@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from langmod.specs import BaseSpec
 from langmod.tasks import TASKS, HeadTask, Text
 from training.packing import IGNORED
 
+SEED = 1
+"""Of the sample that is scored."""
 Split = Literal["train", "dev", "test"]
 
 
@@ -38,7 +41,8 @@ class TaskSettings(Frozen):
     max_train: int | None = None
     """At most so many training examples per language, the first ones of the file."""
     max_scored: int | None = None
-    """At most so many of the dev or test examples of a language, likewise."""
+    """At most so many of the dev or test examples of a language, a fixed sample: some files are
+    sorted by label."""
     types: Mapping[str, str] = Field(default_factory=dict)
     """Type of span in the files → the type that is learned, where the languages' types differ;
     spans of others are left out. Empty: the files' own types."""
@@ -84,8 +88,18 @@ def read_examples(settings: TaskSettings, language: str, split: Split) -> list[L
             parse(line.rstrip("\n"), path, number, canonical(language))
             for number, line in enumerate(lines, 1)
         ]
-    limit = settings.max_train if split == "train" else settings.max_scored
-    return [_retyped(example, settings.types) for example in found[:limit]]
+    chosen = (
+        found[: settings.max_train] if split == "train" else _sample(found, settings.max_scored)
+    )
+    return [_retyped(example, settings.types) for example in chosen]
+
+
+def _sample(examples: list[LabelledText], count: int | None) -> list[LabelledText]:
+    """The same ones for every system, in the order of the file."""
+    if count is None or count >= len(examples):
+        return examples
+    places = sorted(random.Random(SEED).sample(range(len(examples)), count))
+    return [examples[place] for place in places]
 
 
 def _retyped(example: LabelledText, types: Mapping[str, str]) -> LabelledText:

@@ -34,7 +34,7 @@ class TransferConfig(RunConfig):
     """A path with ``{language}`` to runs or published modules; None: the bare base."""
     split: Literal["dev", "test"] = "test"
     examples: int | None = None
-    """At most so many per language, the first ones of the file."""
+    """At most so many per language, a fixed sample."""
     out: Path
 
 

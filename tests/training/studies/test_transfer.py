@@ -134,6 +134,20 @@ def test_a_language_is_no_task(trained, tmp_path):
         transfer(config(trained, "adapters/mn", tmp_path))
 
 
+def test_a_sample_is_fixed_and_not_the_first_of_a_sorted_file(tmp_path):
+    lines = [f"{label}\ttext {number}" for label in "abcd" for number in range(20)]
+    (tmp_path / "eng.test.tsv").write_text("\n".join(lines) + "\n")
+    about = {"name": "topic", "kind": "classify", "languages": ["eng"], "max_scored": 20,
+             "files": f"{tmp_path}/{{language}}.{{split}}.tsv"}  # fmt: skip
+    settings = TaskSettings.model_validate(about)
+    found = read_examples(settings, "eng", "test")
+    assert len(found) == 20
+    assert {example.reference for example in found} == set("abcd")
+    assert read_examples(settings, "eng", "test") == found
+    everyone = read_examples(settings.model_copy(update={"max_scored": None}), "eng", "test")
+    assert [each for each in everyone if each in found] == found
+
+
 def test_spans_are_renamed_alike_in_every_language(tmp_path):
     rows = [{"text": "Anna in Seoul", "spans": [[0, 4, "PS"], [8, 13, "GPE"], [5, 7, "X"]]}] * 3
     (tmp_path / "kor.dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
