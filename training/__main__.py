@@ -12,13 +12,16 @@ from langmod.errors import LangmodError
 
 COMMANDS = {
     "corpus": ("corpus", "CorpusConfig", "build_corpus", "Clean and split raw text."),
+    "share": ("corpus_share", "ShareConfig", "share_corpus", "Keep a part of a corpus."),
     "tokenizer": ("tokenizer", "TokenizerConfig", "train_tokenizer", "Learn one vocabulary."),
     "langid": ("langid", "LangidConfig", "fit_langid", "Fit the language identifier."),
     "base": ("base", "BaseConfig", "train_base", "Train an encoder or translator."),
+    "joint": ("joint", "JointConfig", "train_joint", "Go on with objectives beside the text."),
     "module": ("module", "ModuleConfig", "train_module", "Train a module or a baseline of one."),
     "score": ("scoreboard", "ScoreConfig", "score_published", "Score all modules of a base."),
     "baseline": ("baselines", "BaselineConfig", "score_baselines", "Score the modules' rivals."),
     "measure": ("studies.measure", "MeasureConfig", "measure", "Score a base or a run of any."),
+    "probe": ("studies.probe", "ProbeConfig", "probe", "Score the middle of an encoder."),
     "ngram": ("ngram", "NgramConfig", "score_ngrams", "Score counts of n-grams, the floor."),
     "study": ("studies.study", "Study", "run_study", "Make every arm of a study."),
     "compare": ("studies.compare", "CompareConfig", "compare", "Test a study's differences."),
