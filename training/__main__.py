@@ -17,6 +17,13 @@ COMMANDS = {
     "langid": ("langid", "LangidConfig", "fit_langid", "Fit the language identifier."),
     "base": ("base", "BaseConfig", "train_base", "Train an encoder or translator."),
     "joint": ("joint", "JointConfig", "train_joint", "Go on with objectives beside the text."),
+    "adopt": ("adopt", "AdoptConfig", "adopt_encoder", "Make another's encoder a base."),
+    "vocabulary": (
+        "new_vocabulary",
+        "VocabularyConfig",
+        "replace_vocabulary",
+        "Give a base other tokens.",
+    ),
     "module": ("module", "ModuleConfig", "train_module", "Train a module or a baseline of one."),
     "score": ("scoreboard", "ScoreConfig", "score_published", "Score all modules of a base."),
     "baseline": ("baselines", "BaselineConfig", "score_baselines", "Score the modules' rivals."),

@@ -43,10 +43,17 @@ class ModuleConfig(RunConfig):
     role: Role
     method: str = "bottleneck"
     method_config: dict[str, JsonValue] = Field(default_factory=dict)
-    train: Literal["module", "head", "base"] = "module"
-    """What learns: the module; a task's head alone; or the whole base (never published)."""
+    train: Literal["module", "head", "base", "both"] = "module"
+    """What learns: the module; a task's head alone; the whole base, or a language module and the
+    base under it (neither is ever published)."""
+    start_from: Path | None = None
+    """A finished run of the same method on a base of this shape, from whose module this one goes
+    on; None: a fresh one."""
     keep: bool = False
-    """A language's fine-tuned base is kept in ``out/base``; otherwise only its scores are."""
+    """A language's fine-tuned base is kept in ``out/base``; otherwise only its scores are. That
+    under a module always is."""
+    sentences: int = 100
+    """Of a language's held-out text that are scored at the end; 0: none."""
     language: str | None = None
     """Language module of an encoder: the language."""
     source: str | None = None
@@ -92,9 +99,21 @@ class ModuleConfig(RunConfig):
             faults.append("a language module needs `corpus`")
         if self.role == "language" and not (self.language or (self.source and self.target)):
             faults.append("a language module needs `language`, or `source` and `target`")
+        if self.role == "task" and (self.train == "both" or self.start_from is not None):
+            faults.append("`train: both` and `start_from` are for language modules")
         if faults:
             raise ConfigError(f"{self.name}: {'; '.join(faults)}")
         return self
+
+    @property
+    def has_module(self) -> bool:
+        """Whether a module learns."""
+        return self.train in ("module", "both")
+
+    @property
+    def base_learns(self) -> bool:
+        """Whether the base does."""
+        return self.train in ("base", "both")
 
     def _settings_faults(self) -> list[str]:
         try:
@@ -110,7 +129,7 @@ class ModuleRun(Frozen):
     name: str
     role: Role
     method: str
-    train: Literal["module", "head", "base"]
+    train: Literal["module", "head", "base", "both"]
     base: str
     base_digest: str
     languages: tuple[str, ...]
@@ -146,6 +165,7 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     """
     from training.score import Scored, ScoredSplit, score_language_run, write_scores
     from training.task_run import train_task
+    from training.two_phases import first_tensors, freeze_unread_words
 
     set_seed(config.checked().optimisation.seed)
     folder = resolve_base(config.base)
@@ -154,16 +174,15 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     generator = torch.Generator().manual_seed(config.optimisation.seed)
     method = METHODS[config.method]
     reason = method.unfit(spec.kind, config.role)
-    if reason is not None and config.train == "module":
+    if reason is not None and config.has_module:
         raise ConfigError(f"{config.name}: {reason}")
     settings = method.Config.model_validate(config.method_config)
-    tensors = (
-        method.fresh(settings, slotted.architecture, generator) if config.train == "module" else {}
-    )
+    tensors = first_tensors(config, slotted, generator) if config.has_module else {}
     if config.task is not None:
         return train_task(config, slotted, spec, tensors)
     check_room(config, spec, prompt_length(tensors))
-    model = LanguageModel(slotted, tensors, learns=config.train == "base")
+    model = LanguageModel(slotted, tensors, learns=config.base_learns)
+    freeze_unread_words(config, slotted.architecture)
     model.freeze_layers(method.frozen_layers(settings, slotted.architecture) if tensors else {})
     trainer = language_trainer(config, model, folder)
     run = describe_run(config, spec, model, fit(trainer)).model_copy(
@@ -172,12 +191,13 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     if not trainer.is_world_process_zero():
         return run
     save_run(config, run, slotted, model.tensors())
-    if config.train == "base" and config.keep:
+    if config.train == "both" or (config.train == "base" and config.keep):
         keep_base(config, slotted, spec, folder)
     # A fine-tuned base is dropped after its run, so its test scores are taken here too.
     splits: list[ScoredSplit] = ["dev", "test"] if config.train == "base" else ["dev"]
     scored = Scored(slotted.eval(), spec, folder)
-    write_scores(config.out, score_language_run(config, scored, model.tensors(), splits))
+    if config.sentences:
+        write_scores(config.out, score_language_run(config, scored, model.tensors(), splits))
     return run
 
 
@@ -201,7 +221,8 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
 
     method = METHODS[config.method]
     own = method.tokenizer(method.Config.model_validate(config.method_config))
-    tokenizer = AutoTokenizer.from_pretrained(own if own and config.train == "module" else folder)
+    own = own if config.has_module else None
+    tokenizer = AutoTokenizer.from_pretrained(own or folder)
     settings = config.optimisation
     examples = examples_of(settings)
     data, collator = (
@@ -209,12 +230,15 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
         if config.language
         else one_direction(config, tokenizer, load_spec(folder), examples)
     )
+    chosen = arguments(config.out / "checkpoints", settings, saves=config.train != "base")
+    # safetensors refuses the tied weights of a base that is saved as a part of a model.
+    chosen.save_safetensors = not config.base_learns
     return SparseTrainer(
         model,
         model.slotted.architecture.vocabulary_head(),
         settings.label_smoothing,
         vocabulary=None if own else model.slotted.architecture.vocabulary,
-        args=arguments(config.out / "checkpoints", settings, saves=config.train != "base"),
+        args=chosen,
         train_dataset=data,
         data_collator=collator,
     )

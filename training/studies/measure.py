@@ -92,7 +92,7 @@ class Model:
                 )
             return open_base(str(path / "base")), None
         config = ModuleConfig.load(path / "training.json")
-        scored = open_base(config.base)
+        scored = open_base(str(path / "base") if run.train == "both" else config.base)
         _, tensors = METHODS[run.method].read(path / run.name, scored.slotted.architecture)
         device = scored.slotted.model.device
         self.tensors = {f"language.{name}": each.to(device) for name, each in tensors.items()}
