@@ -7,13 +7,13 @@ sentence pairs, an adversary that tells languages apart; each alone or together.
 import json
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, set_seed
+from transformers.modeling_outputs import MaskedLMOutput
 
 from langmod.architectures import EncoderArchitecture
 from langmod.config import Frozen, write_atomic
@@ -93,16 +93,18 @@ class JointModel(nn.Module):
     def _keep(self, _: nn.Module, __: object, output: tuple[Tensor, ...]) -> None:
         self._middle = output[0]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: Tensor) -> object:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, **others: Tensor
+    ) -> MaskedLMOutput:
         """An output whose ``logits`` are the loss, which the vocabulary makes (``LossInHead``)."""
         loss: Tensor = self.base(input_ids=input_ids, attention_mask=attention_mask).logits
         assert self._middle is not None
         middle, self._middle = self._middle, None
-        self.said = {"mlm": float(loss)}
+        self.said = {"mlm": float(loss.detach())}
         for objective in self._named:
             loss = loss + objective(Seen(middle, others, self.progress))
             self.said |= objective.said
-        return SimpleNamespace(logits=loss)
+        return MaskedLMOutput(logits=loss)
 
 
 class JointTrainer(SparseTrainer):

@@ -124,7 +124,7 @@ class Critic(Objective):
             scores = self.critic(rows)  # [N, K]
             found = distance(scores, languages)
         right = (scores.argmax(-1) == languages).float().mean()
-        self.said = {"distance": float(found), "strength": strength}
+        self.said = {"distance": float(found.detach()), "strength": strength}
         self.said["discriminator_accuracy"] = float(right)
         return strength * found
 

@@ -63,14 +63,14 @@ class Contrast(Objective):
         hidden = {side: self.lower(ids[side], masks[side]).float() for side in ids}
         means = [pooled(hidden[side], masks[side]) for side in ("left", "right")]
         loss = info_nce(means[0], means[1], self.settings.temperature)
-        self.said = {"contrast": float(loss)}
+        self.said = {"contrast": float(loss.detach())}
         loss = self.settings.weight * loss
         if self.original is None:
             return loss
         with torch.no_grad():
             before = self.original(ids["right"], masks["right"]).float()
         moved = ((hidden["right"] - before) ** 2).mean(-1)[masks["right"].bool()].mean()
-        self.said["anchor"] = float(moved)
+        self.said["anchor"] = float(moved.detach())
         return loss + self.settings.anchor * moved
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
