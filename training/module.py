@@ -237,7 +237,9 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
         model,
         model.slotted.architecture.vocabulary_head(),
         settings.label_smoothing,
-        vocabulary=None if own else model.slotted.architecture.vocabulary,
+        vocabulary=None
+        if config.has_module and method.own_words
+        else model.slotted.architecture.vocabulary,
         args=chosen,
         train_dataset=data,
         data_collator=collator,

@@ -35,8 +35,6 @@ def first_tensors(
 
 def freeze_unread_words(config: ModuleConfig, architecture: Architecture) -> None:
     """Keeps the base's words out of what learns where the module's own take their place."""
-    method = METHODS[config.method]
-    own = method.tokenizer(method.Config.model_validate(config.method_config))
-    if config.train == "both" and own is not None:
+    if config.train == "both" and METHODS[config.method].own_words:
         architecture.model.get_input_embeddings().requires_grad_(False)
         architecture.vocabulary.requires_grad_(False)

@@ -7,6 +7,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 from langmod.architectures import load_base
 from langmod.bases import load_spec
 from langmod.errors import ConfigError
+from langmod.methods import METHODS
 from tests.bases import make_base
 from tests.text import SENTENCES
 from tests.training.runs import QUICK, base_config, module_config
@@ -159,6 +160,19 @@ def test_the_second_phase_goes_on_with_the_first_and_moves_the_base(
                          method="lora", start_from=tmp_path / "first")  # fmt: skip
     with pytest.raises(ConfigError, match="is a xpt run that trained its module; wanted a lora"):
         train_module(lora)
+
+
+def test_words_beside_the_bases_own_answer_while_they_learn(base, small_corpus, tmp_path):
+    """Without a tokenizer of its own a module has other vectors for the base's tokens."""
+    config = module_config(
+        tmp_path, base, "same", language="mn", corpus=small_corpus, method="xpt",
+        method_config={"start": "overlap"}, sentences=0,
+    )  # fmt: skip
+    train_module(config)
+    architecture = load_base(base)
+    _, tensors = METHODS["xpt"].read(tmp_path / "same" / "same", architecture)
+    before = architecture.vocabulary.get_parameter("bias")
+    assert (tensors["xpt.bias"] - before).abs().max() > 1e-3, "its bias made the logits"
 
 
 def test_words_alone_learn(base, tokenizer, small_corpus, tmp_path):
