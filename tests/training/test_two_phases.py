@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
+from export.module import export_module
 from langmod.architectures import load_base
 from langmod.bases import load_spec
 from langmod.errors import ConfigError
@@ -156,6 +157,8 @@ def test_the_second_phase_goes_on_with_the_first_and_moves_the_base(
         return next(m.value for m in found.metrics if m.name == "bits_per_byte")
 
     assert bits("second") < bits("first")
+    with pytest.raises(ConfigError, match=r"is a baseline \(train: both\), not a module"):
+        export_module(tmp_path / "second", words)
     lora = module_config(tmp_path, words, "lora", language="mn", corpus=small_corpus,
                          method="lora", start_from=tmp_path / "first")  # fmt: skip
     with pytest.raises(ConfigError, match="is a xpt run that trained its module; wanted a lora"):
