@@ -136,9 +136,11 @@ def test_the_second_phase_goes_on_with_the_first_and_moves_the_base(
     train_module(phase(tmp_path, words, "first", small_corpus))
     second = phase(
         tmp_path, words, "second", small_corpus, train="both", start_from=tmp_path / "first",
-        optimisation=QUICK | {"steps": 2, "learning_rate": 1e-3},
+        optimisation=QUICK | {"steps": 2, "learning_rate": 1e-3, "save_every": 0},
     )  # fmt: skip
     run = train_module(second)
+    assert not list((tmp_path / "second" / "checkpoints").glob("checkpoint-*"))
+    assert list((tmp_path / "first" / "checkpoints").glob("checkpoint-*"))
     first = load_run(tmp_path / "first")
     assert run.trained_parameters > first.trained_parameters
     kept, before = load_base(tmp_path / "second" / "base").model, load_base(words).model
