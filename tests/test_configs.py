@@ -10,22 +10,29 @@ from training.studies.study import check_equal_steps, check_places
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
+    "adopt": "training.adopt:AdoptConfig",
     "base": "training.base:BaseConfig",
     "baselines": "training.baselines:BaselineConfig",
     "corpus": "training.corpus:CorpusConfig",
+    "joint": "training.joint:JointConfig",
     "measure": "training.studies.measure:MeasureConfig",
     "ngram": "training.ngram:NgramConfig",
     "langid": "training.langid:LangidConfig",
+    "probe": "training.studies.probe:ProbeConfig",
     "results": "training.results:ResultsConfig",
     "scores": "training.scoreboard:ScoreConfig",
+    "share": "training.corpus_share:ShareConfig",
     "tokenizer": "training.tokenizer:TokenizerConfig",
     "transfer": "training.studies.transfer:TransferConfig",
+    "vocabulary": "training.new_vocabulary:VocabularyConfig",
 }
 """By what a file name opens with; all other files are modules."""
 MODULE = "training.module:ModuleConfig"
 CONFIGS = ROOT / "training" / "configs"
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
-GROUNDS = [CONFIGS / "studies" / "ground" / f"{kind}.yaml" for kind in ("encoder",)]
+GROUNDS = [
+    CONFIGS / "studies" / "ground" / f"{kind}.yaml" for kind in ("encoder", "three-languages")
+]
 """What studies include: no run by itself."""
 RUNS = sorted(
     {*CONFIGS.rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")} - {*STUDIES, *GROUNDS}

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from transformers import (
@@ -61,6 +62,8 @@ class BaseConfig(RunConfig):
     licence: str = "CC-BY-SA-4.0"
     block_tokens: int = 128
     mask_rate: float = 0.15
+    learns: Literal["all", "words"] = "all"
+    """Encoder: ``words`` keeps all but word vectors and output bias as they are."""
     dropout: float = 0.1
     informed_start: bool = True
     """Encoder from scratch: word vectors, positions and attention set before the first step."""
@@ -82,11 +85,28 @@ def train_base(config: BaseConfig) -> BaseSpec:
     """
     set_seed(config.optimisation.seed)
     architecture, tokenizer = start(config)
+    if config.learns == "words":
+        freeze_all_but_words(architecture)
     trainer = (
         masked_trainer(config, architecture, tokenizer)
         if config.kind == "encoder"
         else translation_trainer(config, architecture, tokenizer)
     )
+    return finish_base(config, architecture, tokenizer, trainer)
+
+
+def finish_base(
+    config: BaseConfig,
+    architecture: Architecture,
+    tokenizer: PreTrainedTokenizerBase,
+    trainer: SparseTrainer,
+) -> BaseSpec:
+    """Trains what was set up and writes the base.
+
+    Raises:
+        NotFinite: the loss or a weight is NaN or infinite.
+        NotSaved: a full disk, or another fault of it.
+    """
     with saving(config.run_folder, config.run_folder):
         config.save(config.run_folder / "config.json")
     curve = fit(trainer)
@@ -94,6 +114,13 @@ def train_base(config: BaseConfig) -> BaseSpec:
         save_base(config, architecture, tokenizer, curve)
     trainer.accelerator.wait_for_everyone()
     return load_spec(config.out)
+
+
+def freeze_all_but_words(architecture: Architecture) -> None:
+    """Leaves the word vectors, which the vocabulary shares, and its bias to learn."""
+    architecture.model.requires_grad_(False)
+    architecture.vocabulary.requires_grad_(True)
+    architecture.model.get_input_embeddings().requires_grad_(True)
 
 
 def save_base(

@@ -43,10 +43,17 @@ class ModuleConfig(RunConfig):
     role: Role
     method: str = "bottleneck"
     method_config: dict[str, JsonValue] = Field(default_factory=dict)
-    train: Literal["module", "head", "base"] = "module"
-    """What learns: the module; a task's head alone; or the whole base (never published)."""
+    train: Literal["module", "head", "base", "both"] = "module"
+    """What learns: the module; a task's head alone; the whole base, or a language module and the
+    base under it (neither is ever published)."""
+    start_from: Path | None = None
+    """A finished run of the same method on a base of this shape, from whose module this one goes
+    on; None: a fresh one."""
     keep: bool = False
-    """A fine-tuned base is kept in ``out/base``; otherwise only its scores are."""
+    """A fine-tuned base is kept in ``out/base``; otherwise only its scores are. That under a module
+    always is."""
+    sentences: int = Field(default=100, ge=1)
+    """Of a language's held-out text that are scored at the end."""
     language: str | None = None
     """Language module of an encoder: the language."""
     source: str | None = None
@@ -94,9 +101,21 @@ class ModuleConfig(RunConfig):
             faults.append("a language module needs `corpus`")
         if self.role == "language" and not (self.language or (self.source and self.target)):
             faults.append("a language module needs `language`, or `source` and `target`")
+        if self.role == "task" and (self.train == "both" or self.start_from is not None):
+            faults.append("`train: both` and `start_from` are for language modules")
         if faults:
             raise ConfigError(f"{self.name}: {'; '.join(faults)}")
         return self
+
+    @property
+    def has_module(self) -> bool:
+        """Whether a module learns."""
+        return self.train in ("module", "both")
+
+    @property
+    def base_learns(self) -> bool:
+        """Whether the base does."""
+        return self.train in ("base", "both")
 
     def _settings_faults(self) -> list[str]:
         try:
@@ -112,7 +131,7 @@ class ModuleRun(Frozen):
     name: str
     role: Role
     method: str
-    train: Literal["module", "head", "base"]
+    train: Literal["module", "head", "base", "both"]
     base: str
     base_digest: str
     languages: tuple[str, ...]
@@ -148,6 +167,7 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     """
     from training.score import Scored, ScoredSplit, score_language_run, write_scores
     from training.task_run import train_task
+    from training.two_phases import first_tensors, freeze_unread_words
 
     set_seed(config.checked().optimisation.seed)
     folder = resolve_base(config.base)
@@ -156,16 +176,15 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     generator = torch.Generator().manual_seed(config.optimisation.seed)
     method = METHODS[config.method]
     reason = method.unfit(spec.kind, config.role)
-    if reason is not None and config.train == "module":
+    if reason is not None and config.has_module:
         raise ConfigError(f"{config.name}: {reason}")
     settings = method.Config.model_validate(config.method_config)
-    tensors = (
-        method.fresh(settings, slotted.architecture, generator) if config.train == "module" else {}
-    )
+    tensors = first_tensors(config, slotted, generator) if config.has_module else {}
     if config.task is not None:
         return train_task(config, slotted, spec, tensors)
     check_room(config, spec, prompt_length(tensors))
-    model = LanguageModel(slotted, tensors, learns=config.train == "base")
+    model = LanguageModel(slotted, tensors, learns=config.base_learns)
+    freeze_unread_words(config, slotted.architecture)
     model.freeze_layers(method.frozen_layers(settings, slotted.architecture) if tensors else {})
     trainer = language_trainer(config, model, folder)
     run = describe_run(config, spec, model, fit(trainer)).model_copy(
@@ -174,7 +193,7 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     if not trainer.is_world_process_zero():
         return run
     save_run(config, run, slotted, model.tensors())
-    if config.train == "base" and config.keep:
+    if config.train == "both" or (config.train == "base" and config.keep):
         keep_base(config, slotted, spec, folder)
     if not config.score:
         return run
@@ -205,7 +224,8 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
 
     method = METHODS[config.method]
     own = method.tokenizer(method.Config.model_validate(config.method_config))
-    tokenizer = AutoTokenizer.from_pretrained(own if own and config.train == "module" else folder)
+    own = own if config.has_module else None
+    tokenizer = AutoTokenizer.from_pretrained(own or folder)
     settings = config.optimisation
     examples = examples_of(settings)
     data, collator = (
@@ -213,12 +233,17 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
         if config.language
         else one_direction(config, tokenizer, load_spec(folder), examples)
     )
+    chosen = arguments(config.out / "checkpoints", settings, saves=config.train != "base")
+    # safetensors refuses the tied weights of a base that is saved as a part of a model.
+    chosen.save_safetensors = not config.base_learns
     return SparseTrainer(
         model,
         model.slotted.architecture.vocabulary_head(),
         settings.label_smoothing,
-        vocabulary=None if own else model.slotted.architecture.vocabulary,
-        args=arguments(config.out / "checkpoints", settings, saves=config.train != "base"),
+        vocabulary=None
+        if config.has_module and method.own_words
+        else model.slotted.architecture.vocabulary,
+        args=chosen,
         factors=settings.factors(model.slotted.architecture),
         train_dataset=data,
         data_collator=collator,

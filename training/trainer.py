@@ -46,6 +46,7 @@ class Optimisation(Frozen):
     bf16: bool = True
     """bf16 autocast where the machine has it in hardware; elsewhere the run is fp32."""
     save_every: int = 500
+    """Steps between checkpoints; 0: none are kept, and a killed run begins anew."""
     log_every: int = 50
     workers: int = 0
     seed: int = 1
@@ -81,8 +82,8 @@ def arguments(folder: Path, settings: Optimisation, saves: bool = True) -> Train
         adam_epsilon=1e-6,
         bf16=settings.bf16 and multiplies_bf16(),
         use_cpu=not torch.cuda.is_available(),
-        save_strategy="steps" if saves else "no",
-        save_steps=settings.save_every,
+        save_strategy="steps" if saves and settings.save_every else "no",
+        save_steps=max(1, settings.save_every),
         save_total_limit=1,
         logging_steps=settings.log_every,
         logging_dir=str(folder / "tensorboard"),

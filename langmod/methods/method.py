@@ -47,6 +47,8 @@ class Method(ABC):
     Config: ClassVar[type[MethodConfig]]
     starts_at_base: ClassVar[bool] = True
     """Whether a fresh module leaves the base's answers as they are."""
+    own_words: ClassVar[bool] = False
+    """Whether a module's own word vectors take the place of the base's, in and out."""
 
     def __init_subclass__(cls) -> None:
         if cls.name in METHODS:

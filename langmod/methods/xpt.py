@@ -51,6 +51,7 @@ class Xpt(Method):
     name: ClassVar[str] = "xpt"
     Config = XptConfig
     starts_at_base: ClassVar[bool] = False
+    own_words: ClassVar[bool] = True
 
     def unfit(self, kind: Kind, role: Role) -> str | None:
         """Only a language has words of its own, and only an encoder reads without writing."""

@@ -51,6 +51,8 @@ class MeasureConfig(RunConfig):
     split: Literal["dev", "test"] = "test"
     sentences: int = 100
     """At most so many per language, or per direction and origin."""
+    by_word: bool = True
+    """Also with the rest of a word hidden, which takes as long again."""
     out: Path
 
 
@@ -90,7 +92,7 @@ class Model:
                 )
             return open_base(str(path / "base")), None
         config = ModuleConfig.load(path / "training.json")
-        scored = open_base(config.base)
+        scored = open_base(str(path / "base") if run.train == "both" else config.base)
         _, tensors = METHODS[run.method].read(path / run.name, scored.slotted.architecture)
         device = scored.slotted.model.device
         self.tensors = {f"language.{name}": each.to(device) for name, each in tensors.items()}
@@ -124,7 +126,9 @@ def measure(config: MeasureConfig) -> Measures:
     """
     model = Model(config.model)
     sample = Sample(corpus=config.corpus, split=config.split, sentences=config.sentences)
-    metrics = [m for tag in config.languages for m in language_metrics(model, tag, sample)]
+    metrics = [
+        m for tag in config.languages for m in language_metrics(model, tag, sample, config.by_word)
+    ]
     metrics += extremes(metrics) if len(config.languages) > 1 else []
     translations = [
         each for name in config.directions for each in translate_sample(model, name, sample)
@@ -137,21 +141,26 @@ def measure(config: MeasureConfig) -> Measures:
     return Measures(metrics=tuple(metrics))
 
 
-def language_metrics(model: Model, language: str, sample: Sample) -> list[Metric]:
-    """Pseudo-perplexity in both forms, bits per byte of both, share of unknown tokens."""
+def language_metrics(
+    model: Model, language: str, sample: Sample, both: bool = True
+) -> list[Metric]:
+    """Pseudo-perplexity, in both forms if asked, bits per byte, share of unknown tokens."""
     tag = canonical(language)
     texts = sample.draw(read_text(sample.corpus, tag, sample.split))
     alone = [read_sentence(text, model.encoder) for text in texts]
-    by_word = [read_sentence(text, model.encoder, by_word=True) for text in texts]
-    found, found_by_word = model.likelihood(alone), model.likelihood(by_word)
+    found = model.likelihood(alone)
     about = f"sentences:{len(texts)}|seed:{SEED}|fp32"
     values = {
         "pppl": (found.perplexity, f"pll|{about}"),
-        "pppl_word_l2r": (found_by_word.perplexity, f"pll-word-l2r|{about}"),
         "bits_per_byte": (found.bits_per_byte, f"pll|{about}"),
-        "bits_per_byte_word_l2r": (found_by_word.bits_per_byte, f"pll-word-l2r|{about}"),
         "unknown_rate": (unknown_rate(alone, model.encoder), f"tokens|{about}"),
     }
+    if both:
+        by_word = model.likelihood([read_sentence(each, model.encoder, True) for each in texts])
+        values |= {
+            "pppl_word_l2r": (by_word.perplexity, f"pll-word-l2r|{about}"),
+            "bits_per_byte_word_l2r": (by_word.bits_per_byte, f"pll-word-l2r|{about}"),
+        }
     return text_metrics(values, tag, sample, texts)
 
 

@@ -40,8 +40,8 @@ class RunResult(Frozen):
     metrics: tuple[Metric, ...]
 
     def value(self, metric: str, language: str) -> float | None:
-        """One of its scores."""
-        found = (m.value for m in self.metrics if (m.name, m.language) == (metric, language))
+        """One of its scores; those of no language have the empty one."""
+        found = (m.value for m in self.metrics if (m.name, m.language or "") == (metric, language))
         return next(found, None)
 
 

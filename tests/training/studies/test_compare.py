@@ -33,9 +33,16 @@ def metric(value, name="pppl", language="mn"):
     )
 
 
-def study_result(tmp_path, scores=None, **changes):
+def study_result(tmp_path, scores=None, language="mn", **changes):
     runs = [
-        RunResult(arm=arm, seed=seed, seconds=1, steps=2, examples=8, metrics=(metric(value),))
+        RunResult(
+            arm=arm,
+            seed=seed,
+            seconds=1,
+            steps=2,
+            examples=8,
+            metrics=(metric(value, language=language),),
+        )
         for arm, each in (scores or SCORES).items()
         for seed, value in each.items()
     ]
@@ -83,6 +90,15 @@ def test_five_seeds_against_the_base(tmp_path):
     assert (good.delta, good.aso, good.aso_reverse) == (-1.0, 0.0, 1.0)
     assert good.verdict == "better always; too few runs for p ≤ 0.05"
     assert json.loads((folder / "compare.json").read_text())["differences"][0]["arm"] == "good_one"
+
+
+def test_a_score_of_no_language_is_compared_too(tmp_path):
+    found, _ = compared(tmp_path, language=None)
+    assert [(each.arm, each.language) for each in found.differences] == [
+        ("good_one", ""),
+        ("so & so", ""),
+    ]
+    assert "| good_one | 5 | 6.0000 |" in (found.out / "tables.md").read_text()
 
 
 def test_the_table_says_what_its_numbers_are(tmp_path):

@@ -1,0 +1,1 @@
+"""What an encoder may learn beside masked language modelling: one file an objective."""
