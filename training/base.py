@@ -24,7 +24,8 @@ from training.cards import write_base_card
 from training.checkpoints import saving
 from training.corpus import corpus_digest, read_pairs, read_text
 from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
-from training.pairs import PairCollator, PairDataset, encode_pairs
+from training.pair_mix import PairMix, PairReader, mixed_phases, sampled
+from training.pairs import Direction, Pair, PairCollator, PairDataset
 from training.sizes import (
     SHAPES,
     Size,
@@ -60,6 +61,10 @@ class BaseConfig(RunConfig):
     """Encoder from scratch: word vectors, positions and attention set before the first step."""
     sampling_exponent: float = 0.5
     epoch_cap: float = 20.0
+    max_pairs: int | None = None
+    """Translator: at most so many training pairs of each two languages, drawn by seed."""
+    mixed_in: PairMix = PairMix()
+    """Translator: synthetic pairs and denoising beside the real pairs."""
     optimisation: Optimisation
 
 
@@ -157,22 +162,12 @@ def translation_trainer(
     config: BaseConfig, architecture: Architecture, tokenizer: PreTrainedTokenizerBase
 ) -> SparseTrainer:
     """Translation between the pivot and every other language, both ways."""
-    pivot = canonical(config.pivot)
-    pairs = {}
-    for tag in map(canonical, config.languages):
-        if tag == pivot:
-            continue
-        rows = read_pairs(config.corpus, tag, pivot, "train")
-        for direction in ((tag, pivot), (pivot, tag)):
-            ordered = rows if direction[0] == tag else [(b, a) for a, b in rows]
-            tokens = tuple(
-                tokenizer.convert_tokens_to_ids(language_token(each)) for each in direction
-            )
-            pairs[direction] = encode_pairs(
-                tokenizer, ordered, (tokens[0], tokens[1]), config.block_tokens
-            )
     settings = config.optimisation
-    total = examples_of(settings)
+    tags = [canonical(tag) for tag in (*config.languages, config.pivot)]
+    tokens = {tag: tokenizer.convert_tokens_to_ids(language_token(tag)) for tag in tags}
+    reader = PairReader(tokenizer, tokens, config.block_tokens, settings.seed)
+    run = (config.corpus, examples_of(settings))
+    phases = mixed_phases(reader, config.mixed_in, real_pairs(config, reader), run)
     mix = (config.sampling_exponent, config.epoch_cap)
     return SparseTrainer(
         architecture.model,
@@ -180,9 +175,23 @@ def translation_trainer(
         settings.label_smoothing,
         vocabulary=architecture.vocabulary,
         args=arguments(config.run_folder, settings),
-        train_dataset=PairDataset(pairs, total, mix, (settings.batch_size, settings.seed)),
+        train_dataset=PairDataset(phases, mix, (settings.batch_size, settings.seed)),
         data_collator=PairCollator(tokenizer.pad_token_id, tokenizer.eos_token_id),
     )
+
+
+def real_pairs(config: BaseConfig, reader: PairReader) -> dict[Direction, list[Pair]]:
+    """The corpus' pairs with the pivot, both ways."""
+    pivot = canonical(config.pivot)
+    pairs: dict[Direction, list[Pair]] = {}
+    for tag in map(canonical, config.languages):
+        if tag == pivot:
+            continue
+        rows = read_pairs(config.corpus, tag, pivot, "train")
+        rows = sampled(rows, config.max_pairs, config.optimisation.seed)
+        pairs[tag, pivot] = reader.encode(rows, (tag, pivot))
+        pairs[pivot, tag] = reader.encode([(b, a) for a, b in rows], (pivot, tag))
+    return pairs
 
 
 def save_halves(architecture: Architecture, folder: Path) -> None:

@@ -27,6 +27,7 @@ from langmod.specs import BaseSpec, Role
 from training.base import save_halves
 from training.corpus import corpus_digest
 from training.over_base import OverBase
+from training.pair_mix import PairMix
 from training.task_data import TaskSettings
 from training.trainer import Optimisation, SparseTrainer, arguments, examples_of, fit
 
@@ -60,6 +61,12 @@ class ModuleConfig(RunConfig):
     None for the bare base."""
     block_tokens: int = 128
     mask_rate: float = 0.15
+    max_pairs: int | None = None
+    """Language module of a translator: at most so many training pairs, drawn by seed."""
+    mixed_in: PairMix = PairMix()
+    """Language module of a translator: synthetic pairs and denoising beside the real pairs."""
+    dev_sentences: int = 100
+    """A language module is scored on at most so many dev sentences (of each origin); 0: none."""
     out: Path
     licence: str = "CC-BY-SA-4.0"
     optimisation: Optimisation
@@ -174,6 +181,8 @@ def train_module(config: ModuleConfig) -> ModuleRun:
     save_run(config, run, slotted, model.tensors())
     if config.train == "base" and config.keep:
         keep_base(config, slotted, spec, folder)
+    if not config.dev_sentences:
+        return run
     # A fine-tuned base is dropped after its run, so its test scores are taken here too.
     splits: list[ScoredSplit] = ["dev", "test"] if config.train == "base" else ["dev"]
     scored = Scored(slotted.eval(), spec, folder)

@@ -64,7 +64,7 @@ class Scored:
     """A base in torch, ready to be scored in fp32 with any modules."""
 
     def __init__(self, slotted: SlottedBase, spec: BaseSpec, folder: Path) -> None:
-        self.slotted, self.spec = slotted, spec
+        self.slotted, self.spec, self.folder = slotted, spec, folder
         self.encoder = TextEncoder(folder / "tokenizer.json", spec)
         self.sparse = SparseHead(slotted.architecture.vocabulary_head())
 
@@ -218,7 +218,9 @@ def score_language_run(
     named = (config.language,) if config.language else (config.source, config.target)
     place = tuple(canonical(tag or "") for tag in named)
     detached = {name: tensor.detach() for name, tensor in tensors.items()}
-    samples = [Sample(corpus=config.text, split=split) for split in splits]
+    samples = [
+        Sample(corpus=config.text, split=split, sentences=config.dev_sentences) for split in splits
+    ]
     encoder = own_encoder(config, scored.spec) if tensors else None
     return [
         metric for sample in samples for metric in scored.place(detached, place, sample, encoder)
