@@ -10,6 +10,7 @@ from training.studies.study import check_equal_steps, check_places
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
+    "back": "training.back_translate:BackTranslateConfig",
     "base": "training.base:BaseConfig",
     "baselines": "training.baselines:BaselineConfig",
     "corpus": "training.corpus:CorpusConfig",
@@ -18,13 +19,14 @@ COMMANDS = {
     "langid": "training.langid:LangidConfig",
     "results": "training.results:ResultsConfig",
     "scores": "training.scoreboard:ScoreConfig",
+    "word": "training.word_by_word:WordByWordConfig",
     "tokenizer": "training.tokenizer:TokenizerConfig",
 }
 """By what a file name opens with; all other files are modules."""
 MODULE = "training.module:ModuleConfig"
 CONFIGS = ROOT / "training" / "configs"
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
-GROUNDS = [CONFIGS / "studies" / "ground" / f"{kind}.yaml" for kind in ("encoder",)]
+GROUNDS = [CONFIGS / "studies" / "ground" / f"{kind}.yaml" for kind in ("encoder", "translator")]
 """What studies include: no run by itself."""
 RUNS = sorted(
     {*CONFIGS.rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")} - {*STUDIES, *GROUNDS}
