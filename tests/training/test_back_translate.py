@@ -1,9 +1,11 @@
 """Text to pairs with machine-made sources: which text, which pairs stay, and training on them."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 
 from langmod.errors import DataError
@@ -11,10 +13,10 @@ from langmod.synthetic_pairs import SyntheticPair
 from tests.bases import make_base
 from tests.training.runs import QUICK, base_config, module_config
 from training.back_translate import BackTranslateConfig, back_translate, best_of
-from training.base import train_base
+from training.base import BaseConfig, train_base
 from training.corpus import corpus_digest, read_pairs, read_text
-from training.module import train_module
-from training.pair_mix import PairMix, Synthetic, read_directed
+from training.module import ModuleConfig, train_module
+from training.pair_mix import Denoising, PairMix, Synthetic, read_directed
 from training.score import open_base
 from training.translation_score import Search, translate
 
@@ -137,3 +139,14 @@ def test_a_directions_module_trains_on_them_and_needs_no_scores(base, small_corp
         found[name] = train_module(config).final_loss
         assert not (tmp_path / name / "scores.json").exists()
     assert found["real"] != found["mixed"]
+
+
+def test_the_settings_of_the_docs_are_settings():
+    text = (Path(__file__).parents[2] / "docs" / "corpus.md").read_text()
+    blocks = text.split("## Synthetic pairs")[1].split("```yaml\n")[1:]
+    made, trained = (yaml.safe_load(block.split("```")[0]) for block in blocks)
+    assert BackTranslateConfig.model_validate(made).out == Path("corpora/mine-bt")
+    mix = PairMix.model_validate(trained.pop("mixed_in"))
+    assert mix.synthetic.tag == "<bt>"
+    assert mix.denoising == Denoising()
+    assert trained.keys() <= BaseConfig.model_fields.keys() & ModuleConfig.model_fields.keys()
