@@ -7,6 +7,7 @@ learns to write machine-made text. What the filters took is counted in the card.
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from pydantic import Field
@@ -24,7 +25,7 @@ from training.score import Scored, open_base
 from training.translation_score import GREEDY, Search, translate
 
 FURTHER = "not_among_best"
-REASONS: tuple[Reason | str, ...] = (*Reason.__args__, FURTHER)  # type: ignore[attr-defined]
+REASONS: tuple[str, ...] = (*get_args(Reason), FURTHER)
 
 
 class Filters(Frozen):
@@ -38,7 +39,7 @@ class Filters(Frozen):
     """Of the pairs that passed all else in a direction, those with the highest chrF: a measure that
     also fits translators whose every round trip is poor."""
     round_trip: bool = True
-    """Without one neither chrF is asked for."""
+    """False: nothing is translated back, and chrF is not asked for."""
     identifier: Path | None = Path("models/langid")
     """Both sides must be in their language; None: not checked."""
 
@@ -144,7 +145,7 @@ class PairMaker:
         paired = {row[1] for row in read_pairs(config.corpus, *direction, "train")}
         alone = [row for row in read_text(config.corpus, target, "train") if row not in paired]
         limit = min(config.max_tokens or self.scored.spec.max_tokens, self.scored.spec.max_tokens)
-        # Twice as many as are wanted are looked at: counting the tokens of all would take long.
+        # Not all are looked at: counting the tokens of a large corpus takes long.
         looked_at = sampled(alone, 4 * config.sentences, config.seed)
         fitting = [text for text in looked_at if self._tokens(text, target) < limit]
         return sampled(fitting, config.sentences, config.seed)

@@ -18,6 +18,7 @@ from langmod.architectures import (
 )
 from langmod.bases import describe_base, language_token, load_spec, resolve_base
 from langmod.config import RunConfig
+from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.specs import BaseSpec, Kind
 from training.cards import write_base_card
@@ -77,6 +78,8 @@ def train_base(config: BaseConfig) -> BaseSpec:
         NotFinite: the loss or a weight is NaN or infinite.
         NotSaved: a full disk, or another fault of it.
     """
+    if config.kind == "encoder" and (config.mixed_in != PairMix() or config.max_pairs):
+        raise ConfigError(f"{config.name}: mixed_in and max_pairs are for translators")
     set_seed(config.optimisation.seed)
     architecture, tokenizer = start(config)
     trainer = (

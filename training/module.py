@@ -99,6 +99,8 @@ class ModuleConfig(RunConfig):
             faults.append("a language module needs `corpus`")
         if self.role == "language" and not (self.language or (self.source and self.target)):
             faults.append("a language module needs `language`, or `source` and `target`")
+        if not self.source and (self.mixed_in != PairMix() or self.max_pairs):
+            faults.append("`mixed_in` and `max_pairs` are for directions of a translator")
         if faults:
             raise ConfigError(f"{self.name}: {'; '.join(faults)}")
         return self

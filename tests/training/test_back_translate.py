@@ -8,7 +8,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from langmod.errors import DataError
+from langmod.errors import ConfigError, DataError
 from langmod.synthetic_pairs import SyntheticPair
 from tests.bases import make_base
 from tests.training.runs import QUICK, base_config, module_config
@@ -150,3 +150,13 @@ def test_the_settings_of_the_docs_are_settings():
     assert mix.synthetic.tag == "<bt>"
     assert mix.denoising == Denoising()
     assert trained.keys() <= BaseConfig.model_fields.keys() & ModuleConfig.model_fields.keys()
+
+
+def test_an_encoder_refuses_pairs(small_corpus, tmp_path):
+    base = base_config(tmp_path, small_corpus, tmp_path, "encoder", max_pairs=10)
+    with pytest.raises(ConfigError, match=r"nano-encoder: mixed_in and max_pairs are for transl"):
+        train_base(base)
+    mix = PairMix(denoising=Denoising())
+    module = module_config(tmp_path, tmp_path, "mine", language="mn", corpus="c", mixed_in=mix)
+    with pytest.raises(ConfigError, match=r"mine: `mixed_in` and `max_pairs` are for directions"):
+        module.checked()
