@@ -1,33 +1,21 @@
-"""Which synthetic pairs are worth training on: chrF of the round trip, lengths, languages."""
+"""Synthetic pairs as /back_translate answers them: their measures, and whether to keep them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import zip_longest
-
-from sacrebleu.metrics import CHRF
 
 from langmod.errors import LangmodError
 from langmod.langid import LanguageIdentifier
+from langmod.synthetic_pairs import PairLimits, SyntheticPair, chrf_signature
 from service.engine import Json, Outcome
-from service.translator_schemas import BackTranslateRequest, Reason
+from service.translator_schemas import BackTranslateRequest
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A text and its translation into the pivot language."""
+class Pair(SyntheticPair):
+    """With how likely the translation is."""
 
-    target: str
-    """The text."""
-    language: str
-    source: str
-    """Its translation."""
-    pivot: str
     score: float
-    tokens: tuple[int, int]
-    """Of source and target, language token and end included."""
-    round_trip: str | None
-    """None where it was not asked for or could not be made."""
 
 
 @dataclass(frozen=True)
@@ -70,48 +58,20 @@ class PairFilter:
 
     def judge(self, pair: Pair) -> Json:
         """A pair with its measures and every reason not to keep it."""
-        ratio = max(pair.tokens) / min(pair.tokens)
-        chrf = None if pair.round_trip is None else sentence_chrf(pair.round_trip, pair.target)
-        holds: dict[Reason, bool] = {
-            "empty": not pair.source.strip(),
-            "copy": _folded(pair.source) == _folded(pair.target),
-            "length_ratio": ratio > self.request.max_length_ratio,
-            "source_language": self._is_other(pair.source, pair.pivot),
-            "target_language": self._is_other(pair.target, pair.language),
-            "no_round_trip": self.request.round_trip and pair.round_trip is None,
-            "low_chrf": chrf is not None and chrf < self.request.min_chrf,
-        }
-        reasons = [reason for reason, found in holds.items() if found]
+        limits = PairLimits(
+            self.request.max_length_ratio,
+            self.request.min_chrf,
+            self.request.round_trip,
+            self.identifier,
+        )
+        reasons = limits.reasons(pair)
         return {
             "source": pair.source,
             "target": pair.target,
             "score": pair.score,
             "round_trip": pair.round_trip,
-            "chrf": chrf,
-            "length_ratio": round(ratio, 3),
+            "chrf": pair.chrf,
+            "length_ratio": round(pair.length_ratio, 3),
             "keep": not reasons,
             "reasons": reasons,
         }
-
-    def _is_other(self, text: str, language: str) -> bool:
-        # An identifier that does not know the language cannot say that a text is not in it.
-        if self.identifier is None or language not in self.identifier.languages:
-            return False
-        return bool(text.strip()) and self.identifier.predict([text])[0][0] != language
-
-
-def sentence_chrf(hypothesis: str, reference: str) -> float:
-    """The chrF of one sentence (Popović 2015), 0 to 100."""
-    return round(CHRF().sentence_score(hypothesis, [reference]).score, 2)
-
-
-@cache
-def chrf_signature() -> str:
-    """The signature of ``sentence_chrf``, as sacrebleu writes it."""
-    metric = CHRF()
-    metric.sentence_score("", [""])
-    return str(metric.get_signature().format())
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())

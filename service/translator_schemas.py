@@ -4,20 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from langmod.synthetic_pairs import Reason
 from service.schemas import Answer, Request, TextAnswer
 from service.searches import SHORTEST
 
 Beams = Annotated[int, Field(ge=1, le=8)]
 Mode = Literal["beam", "greedy", "sample"]
-Reason = Literal[
-    "empty",
-    "copy",
-    "length_ratio",
-    "source_language",
-    "target_language",
-    "no_round_trip",
-    "low_chrf",
-]
 
 
 class TranslateRequest(Request):

@@ -11,6 +11,7 @@ from training.studies.study import check_equal_steps, check_places
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "adopt": "training.adopt:AdoptConfig",
+    "back": "training.back_translate:BackTranslateConfig",
     "base": "training.base:BaseConfig",
     "baselines": "training.baselines:BaselineConfig",
     "corpus": "training.corpus:CorpusConfig",
@@ -22,6 +23,7 @@ COMMANDS = {
     "results": "training.results:ResultsConfig",
     "scores": "training.scoreboard:ScoreConfig",
     "share": "training.corpus_share:ShareConfig",
+    "word": "training.word_by_word:WordByWordConfig",
     "tokenizer": "training.tokenizer:TokenizerConfig",
     "transfer": "training.studies.transfer:TransferConfig",
     "vocabulary": "training.new_vocabulary:VocabularyConfig",
@@ -31,7 +33,8 @@ MODULE = "training.module:ModuleConfig"
 CONFIGS = ROOT / "training" / "configs"
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
 GROUNDS = [
-    CONFIGS / "studies" / "ground" / f"{kind}.yaml" for kind in ("encoder", "three-languages")
+    CONFIGS / "studies" / "ground" / f"{kind}.yaml"
+    for kind in ("encoder", "three-languages", "translator")
 ]
 """What studies include: no run by itself."""
 RUNS = sorted(

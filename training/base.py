@@ -22,13 +22,15 @@ from langmod.architectures import (
 )
 from langmod.bases import describe_base, language_token, load_spec, resolve_base
 from langmod.config import RunConfig
+from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.specs import BaseSpec, Kind
 from training.cards import write_base_card
 from training.checkpoints import saving
 from training.corpus import corpus_digest, read_pairs, read_text
 from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
-from training.pairs import PairCollator, PairDataset, encode_pairs
+from training.pair_mix import PairMix, PairReader, mixed_phases, sampled
+from training.pairs import Direction, Pair, PairCollator, PairDataset
 from training.sizes import (
     SHAPES,
     Size,
@@ -71,6 +73,10 @@ class BaseConfig(RunConfig):
     """Language → at most so many training sentences of it, a fixed sample: it becomes poor."""
     sampling_exponent: float = 0.5
     epoch_cap: float = 20.0
+    max_pairs: int | None = None
+    """Translator: at most so many training pairs of each two languages, drawn by seed."""
+    mixed_in: PairMix = PairMix()
+    """Translator: synthetic pairs and denoising beside the real pairs."""
     optimisation: Optimisation
 
 
@@ -83,6 +89,8 @@ def train_base(config: BaseConfig) -> BaseSpec:
         NotFinite: the loss or a weight is NaN or infinite.
         NotSaved: a full disk, or another fault of it.
     """
+    if config.kind == "encoder" and (config.mixed_in != PairMix() or config.max_pairs):
+        raise ConfigError(f"{config.name}: mixed_in and max_pairs are for translators")
     set_seed(config.optimisation.seed)
     architecture, tokenizer = start(config)
     if config.learns == "words":
@@ -200,22 +208,12 @@ def translation_trainer(
     config: BaseConfig, architecture: Architecture, tokenizer: PreTrainedTokenizerBase
 ) -> SparseTrainer:
     """Translation between the pivot and every other language, both ways."""
-    pivot = canonical(config.pivot)
-    pairs = {}
-    for tag in map(canonical, config.languages):
-        if tag == pivot:
-            continue
-        rows = read_pairs(config.corpus, tag, pivot, "train")
-        for direction in ((tag, pivot), (pivot, tag)):
-            ordered = rows if direction[0] == tag else [(b, a) for a, b in rows]
-            tokens = tuple(
-                tokenizer.convert_tokens_to_ids(language_token(each)) for each in direction
-            )
-            pairs[direction] = encode_pairs(
-                tokenizer, ordered, (tokens[0], tokens[1]), config.block_tokens
-            )
     settings = config.optimisation
-    total = examples_of(settings)
+    tags = [canonical(tag) for tag in (*config.languages, config.pivot)]
+    tokens = {tag: tokenizer.convert_tokens_to_ids(language_token(tag)) for tag in tags}
+    reader = PairReader(tokenizer, tokens, config.block_tokens, settings.seed)
+    run = (config.corpus, examples_of(settings))
+    phases = mixed_phases(reader, config.mixed_in, real_pairs(config, reader), run)
     mix = (config.sampling_exponent, config.epoch_cap)
     return SparseTrainer(
         architecture.model,
@@ -224,9 +222,23 @@ def translation_trainer(
         vocabulary=architecture.vocabulary,
         args=arguments(config.run_folder, settings),
         factors=settings.factors(architecture),
-        train_dataset=PairDataset(pairs, total, mix, (settings.batch_size, settings.seed)),
+        train_dataset=PairDataset(phases, mix, (settings.batch_size, settings.seed)),
         data_collator=PairCollator(tokenizer.pad_token_id, tokenizer.eos_token_id),
     )
+
+
+def real_pairs(config: BaseConfig, reader: PairReader) -> dict[Direction, list[Pair]]:
+    """The corpus' pairs with the pivot, both ways."""
+    pivot = canonical(config.pivot)
+    pairs: dict[Direction, list[Pair]] = {}
+    for tag in map(canonical, config.languages):
+        if tag == pivot:
+            continue
+        rows = read_pairs(config.corpus, tag, pivot, "train")
+        rows = sampled(rows, config.max_pairs, config.optimisation.seed)
+        pairs[tag, pivot] = reader.encode(rows, (tag, pivot))
+        pairs[pivot, tag] = reader.encode([(b, a) for a, b in rows], (pivot, tag))
+    return pairs
 
 
 def save_halves(architecture: Architecture, folder: Path) -> None:

@@ -13,19 +13,16 @@ SCORES = "## Scores"
 
 def draw_curve(curve: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
     """Training loss in nats per labelled token over steps, as a PNG."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     points = [(entry["step"], entry["loss"]) for entry in curve if "loss" in entry]
-    figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
     if points:
         axes.plot(*zip(*points, strict=True), linewidth=1.2)
     axes.set(xlabel="step", ylabel="loss (nats per labelled token)", title=title)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def write_base_card(

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from langmod.config import RunConfig
 from langmod.errors import ConfigError, DataError
 from langmod.languages import canonical
-from training.corpus_card import CorpusCard, Count, Size, SourceCard
+from training.corpus_card import About, CorpusCard, Count, Size, SourceCard
 from training.filters import EVALUATION_FILTERS, FILTERS, FilterOptions
 from training.sources import Row, Source, Sources, Split, read_sources
 from training.splits import SplitOptions, split_rows
@@ -70,8 +70,13 @@ def build_corpus(config: CorpusConfig) -> CorpusCard:
             + ", ".join(f"{name} {taken.total()}" for name, taken in dropped.items() if taken),
         )
     counts = count_rows(read, dropped, tally(rows))
-    files = lay_out(rows, config)
-    return write_corpus(files, counts, config)
+    about = About(
+        sources=tuple(describe_source(source) for source in config.sources),
+        filters=(*(function.__name__ for function in FILTERS), LEAK),
+        counts=tuple(counts),
+        config=config.model_dump(mode="json"),
+    )
+    return write_corpus(lay_out(rows, config), config.output, about)
 
 
 def tally(rows: Iterable[Row]) -> Tally:
@@ -148,27 +153,22 @@ def pair_file(label: str, split: str | None) -> Path:
     return Path("parallel", label, f"{split}.tsv")
 
 
-def write_corpus(
-    files: dict[Path, list[str]], counts: Sequence[Count], config: CorpusConfig
-) -> CorpusCard:
+def write_corpus(files: dict[Path, list[str]], output: Path, about: About) -> CorpusCard:
     """Writes a draft folder beside the output and renames it when it is whole."""
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{config.output.name}.", dir=config.output.parent))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
         sizes = [write_lines(draft, path, lines) for path, lines in files.items()]
         card = CorpusCard(
-            name=config.output.name,
+            name=output.name,
             digest=digest_files(draft, files),
-            sources=tuple(describe_source(source) for source in config.sources),
-            filters=(*(function.__name__ for function in FILTERS), LEAK),
-            counts=tuple(counts),
             sizes=tuple(sizes),
-            config=config.model_dump(mode="json"),
+            **dict(about),
         )
         (draft / "card.json").write_text(card.model_dump_json(indent=2) + "\n", "utf-8")
         (draft / "card.md").write_text(card.markdown(), "utf-8")
         draft.chmod(0o755)
-        replace_folder(draft, config.output)
+        replace_folder(draft, output)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return card
@@ -225,6 +225,11 @@ def replace_folder(draft: Path, output: Path) -> None:
     shutil.rmtree(old)
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of one file of a corpus; only a line feed ends one."""
+    return path.read_text("utf-8").removesuffix("\n").split("\n")
+
+
 def read_text(corpus: Path, language: str, split: Split) -> list[str]:
     """The sentences of one language and split.
 
@@ -235,7 +240,7 @@ def read_text(corpus: Path, language: str, split: Split) -> list[str]:
     if not path.is_file():
         known = ", ".join(corpus_languages(corpus)) or "none"
         raise DataError(path, None, f"no such text; the corpus has {known}")
-    return path.read_text("utf-8").removesuffix("\n").split("\n")
+    return read_lines(path)
 
 
 def read_pairs(corpus: Path, source: str, target: str, split: Split) -> list[tuple[str, str]]:
@@ -251,8 +256,7 @@ def read_pairs(corpus: Path, source: str, target: str, split: Split) -> list[tup
     if not path.is_file():
         known = ", ".join(corpus_pairs(corpus)) or "none"
         raise DataError(straight, None, f"no such pairs; the corpus has {known}")
-    lines = path.read_text("utf-8").removesuffix("\n").split("\n")
-    pairs = [(cells[0], cells[1]) for cells in (line.split("\t") for line in lines)]
+    pairs = [(cells[0], cells[1]) for cells in (line.split("\t") for line in read_lines(path))]
     return pairs if path == straight else [(right, left) for left, right in pairs]
 
 

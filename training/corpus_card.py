@@ -39,18 +39,23 @@ class Size(Frozen):
     bytes: int
 
 
-class CorpusCard(Frozen):
+class About(Frozen):
+    """What a card says of where its rows come from and how they were chosen."""
+
+    sources: tuple[SourceCard, ...]
+    filters: tuple[str, ...]
+    """In the order they ran."""
+    counts: tuple[Count, ...]
+    config: Mapping[str, object]
+
+
+class CorpusCard(About):
     """What a corpus folder holds and where it comes from; written as card.json and card.md."""
 
     name: str
     digest: str
     """sha256 over the names and contents of all text files, in sorted order."""
-    sources: tuple[SourceCard, ...]
-    filters: tuple[str, ...]
-    """In the order they ran."""
-    counts: tuple[Count, ...]
     sizes: tuple[Size, ...]
-    config: Mapping[str, object]
 
     @classmethod
     def load(cls, corpus: Path) -> "CorpusCard":

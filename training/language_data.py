@@ -8,7 +8,8 @@ from langmod.languages import canonical
 from langmod.specs import BaseSpec
 from training.corpus import read_pairs, read_text
 from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
-from training.pairs import PairCollator, PairDataset, encode_pairs
+from training.pair_mix import PairReader, mixed_phases, sampled
+from training.pairs import PairCollator, PairDataset
 
 if TYPE_CHECKING:
     from training.module import ModuleConfig
@@ -34,11 +35,11 @@ def one_direction(
 ) -> tuple[PairDataset, PairCollator]:
     """Training pairs from the source to the target language."""
     source, target = canonical(config.source or ""), canonical(config.target or "")
-    tokens = (base.language_tokens[source], base.language_tokens[target])
-    rows = read_pairs(config.text, source, target, "train")
-    pairs = encode_pairs(tokenizer, rows, tokens, config.block_tokens)
     settings = config.optimisation
-    data = PairDataset(
-        {(source, target): pairs}, examples, EVERYTHING, (settings.batch_size, settings.seed)
-    )
+    reader = PairReader(tokenizer, base.language_tokens, config.block_tokens, settings.seed)
+    rows = read_pairs(config.text, source, target, "train")
+    rows = sampled(rows, config.max_pairs, settings.seed)
+    real = {(source, target): reader.encode(rows, (source, target))}
+    phases = mixed_phases(reader, config.mixed_in, real, (config.text, examples))
+    data = PairDataset(phases, EVERYTHING, (settings.batch_size, settings.seed))
     return data, PairCollator(base.pad_id, base.decoder_start_id or base.eos_id)

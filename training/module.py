@@ -27,6 +27,7 @@ from langmod.specs import BaseSpec, Role
 from training.base import save_halves
 from training.corpus import corpus_digest
 from training.over_base import OverBase
+from training.pair_mix import PairMix
 from training.task_data import TaskSettings
 from training.trainer import Optimisation, SparseTrainer, arguments, examples_of, fit
 
@@ -53,7 +54,8 @@ class ModuleConfig(RunConfig):
     """A fine-tuned base is kept in ``out/base``; otherwise only its scores are. That under a module
     always is."""
     sentences: int = Field(default=100, ge=1)
-    """Of a language's held-out text that are scored at the end."""
+    """Of a language's held-out text, or of a direction's pairs of each origin, that are scored at
+    the end."""
     language: str | None = None
     """Language module of an encoder: the language."""
     source: str | None = None
@@ -67,6 +69,10 @@ class ModuleConfig(RunConfig):
     None for the bare base."""
     block_tokens: int = 128
     mask_rate: float = 0.15
+    max_pairs: int | None = None
+    """Language module of a translator: at most so many training pairs, drawn by seed."""
+    mixed_in: PairMix = PairMix()
+    """Language module of a translator: synthetic pairs and denoising beside the real pairs."""
     out: Path
     score: bool = True
     """Score it on the dev split once it is trained."""
@@ -103,6 +109,8 @@ class ModuleConfig(RunConfig):
             faults.append("a language module needs `language`, or `source` and `target`")
         if self.role == "task" and (self.train == "both" or self.start_from is not None):
             faults.append("`train: both` and `start_from` are for language modules")
+        if not self.source and (self.mixed_in != PairMix() or self.max_pairs):
+            faults.append("`mixed_in` and `max_pairs` are for directions of a translator")
         if faults:
             raise ConfigError(f"{self.name}: {'; '.join(faults)}")
         return self

@@ -50,36 +50,57 @@ def encode_pairs(
     ]
 
 
+Drawn = tuple[Mapping[Direction, list[Pair]], int]
+"""Pairs of one kind (real, synthetic, denoising), and how many examples are drawn of them."""
+
+
 class PairDataset(Dataset[Pair]):
     """Pairs of several directions in one seeded order that already holds every repetition.
 
-    Neighbours in the order are of like length, so that a batch has little padding.
+    Neighbours in the order are of like length, so that a batch has little padding. Phases follow
+    one another; the kinds of pairs in one phase are mixed.
     """
 
     def __init__(
         self,
-        pairs: Mapping[Direction, list[Pair]],
-        total: int,
+        phases: Sequence[Sequence[Drawn]],
         mix: tuple[float, float],
         batch_and_seed: tuple[int, int],
     ) -> None:
-        """``mix`` is the sampling exponent and the cap on epochs per direction."""
+        """``mix`` is the sampling exponent and the cap on epochs per direction, for each kind."""
         batch, seed = batch_and_seed
         rng = np.random.default_rng(seed)
-        names = {f"{source}-{target}": rows for (source, target), rows in pairs.items()}
-        self.draws = draws_per_language({name: len(r) for name, r in names.items()}, total, *mix)
-        self.pairs = [
-            rows[index]
-            for name, rows in names.items()
-            for index in draw(len(rows), self.draws.get(name, 0), rng)
-        ]
-        self.order = length_grouped([len(pair) for pair in self.pairs], batch, rng)
+        self.draws: list[list[dict[str, int]]] = []
+        """By phase, kind and direction."""
+        self.rows: list[Pair] = []
+        for phase in phases:
+            drawn = [draw_pairs(pairs, count, mix, rng) for pairs, count in phase]
+            own = [pair for _, pairs in drawn for pair in pairs]
+            self.draws.append([counts for counts, _ in drawn])
+            self.rows += [own[place] for place in length_grouped(list(map(len, own)), batch, rng)]
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Pair:
-        return self.pairs[self.order[index]]
+        return self.rows[index]
+
+
+def draw_pairs(
+    pairs: Mapping[Direction, list[Pair]],
+    total: int,
+    mix: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[dict[str, int], list[Pair]]:
+    """About ``total`` pairs, and how many of each direction."""
+    names = {f"{source}-{target}": rows for (source, target), rows in pairs.items()}
+    draws = draws_per_language({name: len(rows) for name, rows in names.items()}, total, *mix)
+    drawn = [
+        rows[index]
+        for name, rows in names.items()
+        for index in draw(len(rows), draws.get(name, 0), rng)
+    ]
+    return draws, drawn
 
 
 def length_grouped(

@@ -64,7 +64,7 @@ class Scored:
     """A base in torch, ready to be scored in fp32 with any modules."""
 
     def __init__(self, slotted: SlottedBase, spec: BaseSpec, folder: Path) -> None:
-        self.slotted, self.spec = slotted, spec
+        self.slotted, self.spec, self.folder = slotted, spec, folder
         self.encoder = TextEncoder(folder / "tokenizer.json", spec)
         self.sparse = SparseHead(slotted.architecture.vocabulary_head())
 

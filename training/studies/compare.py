@@ -1,17 +1,23 @@
 """``training compare``: a study's result → tests, tables in Markdown and LaTeX, plots."""
 
+import hashlib
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from langmod.config import Frozen, RunConfig, write_atomic
 from langmod.errors import ConfigError
+from langmod.specs import Metric
 from training.studies.definition import Compared, Study
 from training.studies.differences import Difference, family
 from training.studies.plots import plot_metric
 from training.studies.result import StudyResult
 from training.studies.sentences import SentenceRow, compare_sentences
 from training.studies.tables import cost_table, metric_table, sentence_table
+
+MEAN = "mean"
+"""In place of a language: over all of them."""
 
 
 class CompareConfig(RunConfig):
@@ -53,7 +59,7 @@ def compare(config: CompareConfig) -> Comparison:
     Raises:
         ConfigError: no such result.
     """
-    result = StudyResult.load(config.results)
+    result = averaged(StudyResult.load(config.results))
     config.out.mkdir(parents=True, exist_ok=True)
     differences: list[Difference] = []
     tables = []
@@ -76,6 +82,38 @@ def compare(config: CompareConfig) -> Comparison:
     write_atomic(config.out / "tables.md", "\n\n".join(each.markdown() for each in tables) + "\n")
     write_atomic(config.out / "tables.tex", "\n\n".join(each.latex() for each in tables) + "\n")
     return comparison
+
+
+def averaged(result: StudyResult) -> StudyResult:
+    """With the mean over all languages in place of the metrics that are to be averaged.
+
+    A run that lacks one of the languages has no mean.
+    """
+    wanted = {metric.name for metric in metrics_of(result) if metric.averaged}
+    languages = {name: result.languages(name) for name in wanted}
+    runs = []
+    for run in result.runs:
+        kept = [metric for metric in run.metrics if metric.name not in wanted]
+        for name in sorted(wanted):
+            own = [metric for metric in run.metrics if metric.name == name]
+            if len(own) == len(languages[name]):
+                kept.append(_mean(own))
+        runs.append(run.model_copy(update={"metrics": tuple(kept)}))
+    return result.model_copy(update={"runs": tuple(runs)})
+
+
+def _mean(found: Sequence[Metric]) -> Metric:
+    ordered = sorted(found, key=lambda metric: metric.language or "")
+    names = ", ".join(metric.language or "" for metric in ordered)
+    signatures = "; ".join(dict.fromkeys(metric.signature for metric in ordered))
+    return ordered[0].model_copy(
+        update={
+            "language": MEAN,
+            "value": statistics.fmean(metric.value for metric in ordered),
+            "signature": f"mean of {names}: {signatures}",
+            "data": hashlib.sha256("".join(m.data for m in ordered).encode()).hexdigest(),
+        }
+    )
 
 
 def metrics_of(result: StudyResult) -> list[Compared]:

@@ -117,6 +117,9 @@ class Compared(Frozen):
     better: Literal["lower", "higher"]
     tested: bool = True
     """False: shown alone, as a rate that is the same in every arm."""
+    averaged: bool = False
+    """True: what is shown and tested is the mean over all languages or directions, one number a
+    run: few comparisons, so that few seeds can decide."""
 
 
 class Study(RunConfig):

@@ -24,6 +24,7 @@ from training.corpus import read_pairs, read_text
 from training.module import RUN_FILE, ModuleConfig, load_run
 from training.packing import Special
 from training.pseudo_perplexity import PseudoLikelihood, Sentence, pseudo_likelihood
+from training.reference_likelihood import reference_bits_per_byte
 from training.score import (
     SEED,
     Sample,
@@ -36,7 +37,12 @@ from training.score import (
     write_scores,
 )
 from training.studies.translations import Translations, save_translations
-from training.translation_score import corpus_scores, read_origins, translate
+from training.translation_score import (
+    Pieces,
+    corpus_scores,
+    read_origins,
+    translate,
+)
 
 
 class MeasureConfig(RunConfig):
@@ -53,6 +59,8 @@ class MeasureConfig(RunConfig):
     """At most so many per language, or per direction and origin."""
     by_word: bool = True
     """Also with the rest of a word hidden, which takes as long again."""
+    origins: tuple[str, ...] = ()
+    """Of the pairs that are translated; all when empty."""
     out: Path
 
 
@@ -110,6 +118,14 @@ class Model:
                 slotted.model.device,
             )
 
+    def reference_bits_per_byte(
+        self, pairs: Sequence[tuple[str, str]], direction: tuple[str, str]
+    ) -> float:
+        """Of the references given their sources, a token after the other."""
+        slotted = self.scored.slotted
+        with torch.no_grad(), slotted.using(FixedSource(self.tensors)):
+            return reference_bits_per_byte(slotted, self.encoder, pairs, direction)
+
     def translations(self, sources: list[str], direction: tuple[str, str]) -> list[str]:
         """Greedy ones."""
         slotted = self.scored.slotted
@@ -130,10 +146,15 @@ def measure(config: MeasureConfig) -> Measures:
         m for tag in config.languages for m in language_metrics(model, tag, sample, config.by_word)
     ]
     metrics += extremes(metrics) if len(config.languages) > 1 else []
-    translations = [
-        each for name in config.directions for each in translate_sample(model, name, sample)
-    ]
-    metrics += [m for each in translations for m in translation_metrics(each, config.split)]
+    translations = []
+    for name in config.directions:
+        translations += translate_sample(model, name, sample, config.origins)
+        metrics += reference_metrics(model, name, sample)
+    if translations:
+        pieces = Pieces(model.scored.folder)
+        metrics += [
+            m for each in translations for m in translation_metrics(each, config.split, pieces)
+        ]
     config.out.mkdir(parents=True, exist_ok=True)
     if translations:
         save_translations(config.out, translations)
@@ -184,12 +205,18 @@ def unknown_rate(sentences: list[Sentence], encoder: TextEncoder) -> float:
     return sum(number in encoder.control_ids for number in ids) / max(len(ids), 1)
 
 
-def translate_sample(model: Model, name: str, sample: Sample) -> list[Translations]:
-    """The sampled pairs of a direction, by origin."""
+def direction_of(name: str) -> tuple[str, str]:
+    """``khk-eng`` as ``("mn", "en")``."""
     source, _, target = name.partition("-")
-    direction = (canonical(source), canonical(target))
-    found = []
-    for origin, own in pairs_by_origin(sample, direction).items():
+    return canonical(source), canonical(target)
+
+
+def translate_sample(
+    model: Model, name: str, sample: Sample, origins: Sequence[str] = ()
+) -> list[Translations]:
+    """The sampled pairs of a direction, by origin."""
+    direction, found = direction_of(name), []
+    for origin, own in pairs_by_origin(sample, direction, origins).items():
         sources, references = (list(side) for side in zip(*sample.draw(own), strict=True))
         found.append(
             Translations(
@@ -203,21 +230,43 @@ def translate_sample(model: Model, name: str, sample: Sample) -> list[Translatio
     return found
 
 
-def pairs_by_origin(sample: Sample, direction: tuple[str, str]) -> dict[str, list[tuple[str, str]]]:
-    """The pairs of the sample's split by where they come from."""
+def pairs_by_origin(
+    sample: Sample, direction: tuple[str, str], wanted: Sequence[str] = ()
+) -> dict[str, list[tuple[str, str]]]:
+    """The pairs of the sample's split by where they come from; ``wanted``: not from elsewhere."""
     pairs = read_pairs(sample.corpus, *direction, sample.split)
     origins = read_origins(sample.corpus, direction, sample.split)
     found: dict[str, list[tuple[str, str]]] = {}
     for pair, origin in zip(pairs, origins, strict=True):
-        found.setdefault(origin, []).append(pair)
+        if not wanted or origin in wanted:
+            found.setdefault(origin, []).append(pair)
     return dict(sorted(found.items()))
 
 
-def translation_metrics(found: Translations, split: Literal["dev", "test"]) -> list[Metric]:
-    """chrF++ and BLEU of a direction and origin."""
+def reference_metrics(model: Model, name: str, sample: Sample) -> list[Metric]:
+    """Bits per byte of the references, which tells translators apart that all translate badly."""
+    direction, metrics = direction_of(name), []
+    for origin, own in pairs_by_origin(sample, direction).items():
+        pairs = sample.draw(own)
+        value = model.reference_bits_per_byte(pairs, direction)
+        about = f"teacher-forced|sentences:{len(pairs)}|seed:{SEED}|fp32"
+        metrics += text_metrics(
+            {f"reference_bits_per_byte {origin}": (value, about)},
+            "-".join(direction),
+            sample,
+            [text for pair in pairs for text in pair],
+        )
+    return metrics
+
+
+def translation_metrics(
+    found: Translations, split: Literal["dev", "test"], pieces: Pieces, how: str = "greedy"
+) -> list[Metric]:
+    """chrF++, BLEU and BLEU over pieces of a direction and origin; ``how`` they were made."""
     target = found.direction.partition("-")[2]
     scores = corpus_scores(found.hypotheses, found.references, target)
-    about = f"sentences:{len(found.references)}|seed:{SEED}|greedy"
+    scores["spbleu"] = pieces.bleu(found.hypotheses, found.references)
+    about = f"sentences:{len(found.references)}|seed:{SEED}|{how}"
     return [
         Metric(
             name=f"{name} {found.origin}",

@@ -200,38 +200,44 @@ def _test_note(found: Difference) -> str:
 
 
 def sentence_table(result: StudyResult, rows: Sequence[SentenceRow]) -> Table:
-    """Translations compared sentence by sentence."""
+    """Translations compared sentence by sentence: of how many runs a difference is shown."""
     header = (
         "arm",
-        "seed",
         "direction",
         "metric",
-        "score",
-        "reference",
-        "p (AR)",
-        "p (AR, Holm)",
-        "p (bootstrap)",
-        "p (bootstrap, Holm)",
-        "verdict",
+        "runs",
+        "mean score",
+        "mean reference",
+        "least p (AR, Holm)",
+        "least p (bootstrap, Holm)",
+        "runs better",
+        "runs worse",
     )
+    groups: dict[tuple[str, str, str], list[SentenceRow]] = {}
+    for row in rows:
+        place = (f"{row.arm} against {row.reference}", row.direction, row.metric)
+        groups.setdefault(place, []).append(row)
     shown = [
         (
-            f"{each.arm} against {each.reference}",
-            str(each.seed),
-            each.direction,
-            each.metric,
-            score(each.score),
-            score(each.reference_score),
-            number(each.randomisation),
-            number(each.randomisation_holm),
-            number(each.bootstrap),
-            number(each.bootstrap_holm),
-            _sentence_verdict(each, result.alpha),
+            *place,
+            str(len(own)),
+            score(float(np.mean([row.score for row in own]))),
+            score(float(np.mean([row.reference_score for row in own]))),
+            number(min(row.randomisation_holm for row in own)),
+            number(min(row.bootstrap_holm for row in own)),
+            *(
+                str(sum(_sentence_verdict(row, result.alpha) == side for row in own))
+                for side in ("better", "worse")
+            ),
         )
-        for each in rows
+        for place, own in groups.items()
     ]
     notes = [f"Signature: `{each}`" for each in sorted({row.signature for row in rows})]
-    notes.append("AR: paired approximate randomisation; Holm's families: all rows of a metric")
+    notes.append(
+        "AR: paired approximate randomisation; Holm's families: all runs and directions of a "
+        "metric; better, worse: p (AR, Holm) ≤ "
+        f"{result.alpha:g}. Every run is in compare.json"
+    )
     notes.append("These tests are of single runs; whether an arm is better is in the tables above")
     return Table(f"Sentence by sentence: {result.name}", header, tuple(shown), tuple(notes))
 

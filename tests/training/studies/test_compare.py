@@ -7,7 +7,8 @@ import pytest
 from langmod.errors import ConfigError
 from langmod.machine import Machine
 from langmod.specs import Metric
-from training.studies.compare import CompareConfig, compare
+from training.studies.compare import CompareConfig, averaged, compare
+from training.studies.definition import Compared
 from training.studies.differences import family, verdict
 from training.studies.result import Failure, RunResult, StudyResult
 from training.studies.significance import Permutation
@@ -204,6 +205,41 @@ def test_verdicts(gain, p, p_holm, count, words):
     assert verdict(gain, (Permutation(p, 0.002, True), p_holm), 0.05, count) == words
 
 
+def test_one_mean_over_all_languages_can_stand_for_them(tmp_path):
+    scores = {"base": {1: (1.0, 5.0), 2: (2.0, 6.0)}, "other": {1: (3.0, 9.0), 2: (4.0, None)}}
+    runs = [
+        RunResult(
+            arm=arm,
+            seed=seed,
+            seconds=1,
+            steps=2,
+            examples=8,
+            metrics=tuple(
+                metric(value, language=language)
+                for language, value in zip(("ko", "mn"), both, strict=True)
+                if value is not None
+            ),
+        )
+        for arm, each in scores.items()
+        for seed, both in each.items()
+    ]
+    changes = {"arms": ("base", "other"), "seeds": (1, 2), "unequal": {}, "runs": runs}
+    result = study_result(
+        tmp_path,
+        scores={"base": {}},
+        comparisons=[("other", "base")],
+        metrics=[{"name": "pppl", "better": "lower", "averaged": True}],
+        **changes,
+    )
+    found = averaged(result)
+    assert found.values("base", "pppl", "mean") == {1: 3.0, 2: 4.0}
+    assert found.values("other", "pppl", "mean") == {1: 6.0}, "a run without a language has none"
+    assert found.languages("pppl") == ["mean"]
+    assert found.signatures("pppl") == ["mean of ko, mn: pppl|v1"]
+    plain = result.model_copy(update={"metrics": (Compared(name="pppl", better="lower"),)})
+    assert averaged(plain) == plain
+
+
 def test_translations_are_compared_sentence_by_sentence(tmp_path):
     references = [f"the {n} horses drink from river number {n * 7} today" for n in range(40)]
     scores = {"base": {1: 10.0, 2: 11.0}, "other": {1: 50.0, 2: 51.0}}
@@ -229,8 +265,9 @@ def test_translations_are_compared_sentence_by_sentence(tmp_path):
     assert {row.randomisation_holm for row in rows} == {2 / 51}, "two seeds, a family a metric"
     text = (folder / "tables.md").read_text()
     assert "### Sentence by sentence: tiny" in text
-    assert "| other against base | 1 | mn-en | chrf++ book |" in text
-    assert text.count("| better |") == 4
+    (row,) = [line for line in text.splitlines() if "other against base | mn-en | bleu" in line]
+    assert row.split(" | ")[3] == "2", "runs"
+    assert row.endswith("| 2 | 0 |"), "both are shown to be better"
 
 
 def test_metrics_that_no_run_has_are_named(tmp_path):

@@ -1,7 +1,11 @@
 """What a study scores: both pseudo-likelihoods, unknown tokens, kept bases, translations."""
 
+import math
+
 import pytest
+import sacrebleu
 import torch
+from transformers import AutoTokenizer
 
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError
@@ -11,9 +15,11 @@ from tests.training.runs import module_config
 from training.module import train_module
 from training.packing import Special
 from training.pseudo_perplexity import Sentence, pseudo_likelihood
+from training.reference_likelihood import reference_bits_per_byte
 from training.score import open_base, read_sentence
 from training.studies.measure import MeasureConfig, measure, unknown_rate
 from training.studies.translations import read_translations
+from training.translation_score import Pieces
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +136,68 @@ def test_translations_are_kept_beside_their_scores(small_corpus, tmp_path):
     make_base(tmp_path / "translator", "translator")
     settings = config(tmp_path, tmp_path / "translator", small_corpus, directions=["khk-eng"])
     found = values(measure(settings))
-    assert found.keys() == {("chrf++ book", "mn-en"), ("bleu book", "mn-en")}
+    assert found.keys() == {
+        (f"{name} book", "mn-en")
+        for name in ("chrf++", "bleu", "spbleu", "reference_bits_per_byte")
+    }
     (kept,) = read_translations(tmp_path)
     assert (kept.direction, kept.origin) == ("mn-en", "book")
     assert len(kept.references) == len(kept.hypotheses) == 4
     assert any(kept.hypotheses)
+
+
+def test_references_cost_what_the_models_own_loss_says(tmp_path):
+    make_base(tmp_path / "translator", "translator")
+    scored = open_base(str(tmp_path / "translator"))
+    pairs = list(zip(SENTENCES["mn"], SENTENCES["en"], strict=True))
+    nats = 0.0
+    for source, target in pairs:
+        read = scored.encoder.encode_sentence(source, "mn").token_ids
+        written = torch.tensor([scored.encoder.encode_sentence(target, "en").token_ids.tolist()])
+        start = torch.tensor([[scored.spec.decoder_start_id]])
+        with torch.no_grad():
+            loss = scored.slotted.model(
+                input_ids=torch.tensor([read.tolist()]),
+                decoder_input_ids=torch.cat([start, written[:, :-1]], 1),
+                labels=written.masked_fill(torch.arange(written.shape[1]) == 0, -100),
+            ).loss
+        nats += float(loss) * (written.shape[1] - 1)
+    size = sum(len(target.encode()) for _, target in pairs)
+    found = reference_bits_per_byte(scored.slotted, scored.encoder, pairs, ("mn", "en"))
+    assert found == pytest.approx(nats / math.log(2) / size, rel=1e-4)
+    turned = reference_bits_per_byte(
+        scored.slotted,
+        scored.encoder,
+        list(zip(SENTENCES["mn"][::-1], SENTENCES["en"])),
+        ("mn", "en"),
+    )
+    assert found != pytest.approx(turned, rel=1e-4), "the source counts"
+
+
+def test_bleu_over_pieces_is_bleu_over_tokens_and_says_so(tmp_path):
+    make_base(tmp_path / "translator", "translator")
+    pieces = Pieces(tmp_path / "translator")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "translator")
+    references = list(SENTENCES["en"])
+    hypotheses = [text.replace("the", "a") for text in references]
+    as_ids = [
+        [
+            " ".join(map(str, tokenizer(text, add_special_tokens=False)["input_ids"]))
+            for text in each
+        ]
+        for each in (hypotheses, references)
+    ]
+    wanted = sacrebleu.BLEU(tokenize="none").corpus_score(as_ids[0], [as_ids[1]]).score
+    found, signature = pieces.bleu(hypotheses, references)
+    assert found == pytest.approx(wanted)
+    assert abs(found - sacrebleu.corpus_bleu(hypotheses, [references]).score) > 1
+    assert "tok:none" in signature
+    assert "(not FLORES' spm)" in signature
+
+
+def test_only_the_wanted_origins_are_translated(small_corpus, tmp_path):
+    make_base(tmp_path / "translator", "translator")
+    settings = config(
+        tmp_path, tmp_path / "translator", small_corpus, directions=["khk-eng"], origins=["ui"]
+    )
+    assert values(measure(settings)).keys() == {("reference_bits_per_byte book", "mn-en")}
