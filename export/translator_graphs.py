@@ -61,7 +61,7 @@ class Encoder(TranslatorGraph):
 
     @property
     def gives(self) -> tuple[TensorSpec, ...]:
-        return tuple(self.caches("cross", "B", "T"))
+        return (*self.caches("cross", "B", "T"), floats("cross.bias", "B", "T"))
 
     def compute(self, feed: Feed, source: SlotSource) -> Feed:
         hidden = self.slotted.model.model.encoder(
@@ -71,7 +71,7 @@ class Encoder(TranslatorGraph):
         for index, layer in enumerate(self.decoder.layers):
             found[f"cross.key.{index}"] = self.split(layer.encoder_attn.k_proj(hidden))
             found[f"cross.value.{index}"] = self.split(layer.encoder_attn.v_proj(hidden))
-        return found
+        return found | {"cross.bias": _bias(feed["mask"])}
 
     def example(self, sizes: Sizes) -> Feed:
         generator = torch.Generator().manual_seed(sizes.seed)
@@ -104,8 +104,7 @@ class DecoderStep(TranslatorGraph):
             ints("tokens", "R"),
             ints("positions", "R"),
             ints("parents", "R"),
-            ints("self_mask", "R", "t1"),
-            ints("cross_mask", "B", "T"),
+            floats("cross.bias", "B", "T"),
             ints("slots", "R", 2),
             ints("k", 1),
             *self.caches("self", "Q", "t"),
@@ -119,17 +118,16 @@ class DecoderStep(TranslatorGraph):
 
     def compute(self, feed: Feed, source: SlotSource) -> Feed:
         hidden = self.embed(feed)  # [R, 1, D]
-        self_bias = _bias(feed["self_mask"])  # [R, 1, 1, t1]
-        cross_bias = _bias(feed["cross_mask"])  # [B, 1, 1, T]
+        bias = feed["cross.bias"][:, None, None]  # [B, 1, 1, T]
         caches: Feed = {}
         for index, layer in enumerate(self.decoder.layers):
             inner = layer.self_attn_layer_norm(hidden)
             keys, values = self.grown(layer.self_attn, inner, feed, index)
             caches |= {f"self.key.{index}.out": keys, f"self.value.{index}.out": values}
-            hidden = hidden + self.attend_self(layer.self_attn, inner, (keys, values), self_bias)
+            hidden = hidden + self.attend_self(layer.self_attn, inner, (keys, values))
             inner = layer.encoder_attn_layer_norm(hidden)
             cross = (feed[f"cross.key.{index}"], feed[f"cross.value.{index}"])
-            hidden = hidden + self.attend_cross(layer.encoder_attn, inner, cross, cross_bias)
+            hidden = hidden + self.attend_cross(layer.encoder_attn, inner, cross, bias)
             inner = layer.final_layer_norm(hidden)
             hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(inner)))
         logits = self.slotted.model.lm_head(self.decoder.layer_norm(hidden[:, 0]))  # [R, V]
@@ -140,12 +138,16 @@ class DecoderStep(TranslatorGraph):
     def embed(self, feed: Feed) -> Tensor:
         """Scaled word vectors plus sinusoidal positions, ``[R, 1, D]``."""
         table = self.decoder.embed_positions
-        places = table.weights.index_select(0, feed["positions"] + table.padding_idx + 1)
+        places = table.weights.index_select(0, feed["positions"] + (table.padding_idx + 1))
         return (self.decoder.embed_tokens(feed["tokens"]) + places).unsqueeze(1)
+
+    def alone(self, tensor: Tensor) -> Tensor:
+        """``split`` of one token: ``[R, 1, D]`` → ``[R, H, 1, E]``, whose numbers lie the same."""
+        return tensor.view(-1, self.heads, 1, self.head_width)
 
     def grown(self, attention: Any, inner: Tensor, feed: Feed, layer: int) -> tuple[Tensor, Tensor]:
         """The caches of the continued rows with this token's key and value, ``[R, H, t+1, E]``."""
-        new = (self.split(attention.k_proj(inner)), self.split(attention.v_proj(inner)))
+        new = (self.alone(attention.k_proj(inner)), self.alone(attention.v_proj(inner)))
         old = (
             feed[f"self.{part}.{layer}"].index_select(0, feed["parents"])
             for part in ("key", "value")
@@ -153,22 +155,25 @@ class DecoderStep(TranslatorGraph):
         keys, values = (torch.cat([past, now], 2) for past, now in zip(old, new, strict=True))
         return keys, values
 
-    def attend_self(
-        self, attention: Any, inner: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor
-    ) -> Tensor:
+    def attend_self(self, attention: Any, inner: Tensor, cache: tuple[Tensor, Tensor]) -> Tensor:
         """Attention of each hypothesis to its own past, ``[R, 1, D]``."""
-        query = self.split(attention.q_proj(inner)) * attention.scaling  # [R, H, 1, E]
-        mixed = _mixed(query, cache, bias)  # [R, H, 1, E]
-        return attention.out_proj(mixed.flatten(1).unsqueeze(1))
+        query = self.alone(attention.q_proj(inner)) * attention.scaling  # [R, H, 1, E]
+        scores = query @ cache[0].transpose(2, 3)  # [R, H, 1, t+1]
+        return attention.out_proj(self.joined(scores.softmax(-1) @ cache[1]))
 
     def attend_cross(
         self, attention: Any, inner: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor
     ) -> Tensor:
         """Attention to the source, the beams of a sentence side by side, ``[R, 1, D]``."""
         query = attention.q_proj(inner) * attention.scaling  # [R, 1, D]
-        beams = query.reshape(cache[0].shape[0], -1, self.heads, self.head_width)  # [B, K, H, E]
-        mixed = _mixed(beams.transpose(1, 2), cache, bias)  # [B, H, K, E]
-        return attention.out_proj(mixed.transpose(1, 2).reshape(query.shape))
+        beams = query.view(bias.shape[0], -1, self.heads, self.head_width)  # [B, K, H, E]
+        scores = beams.transpose(1, 2) @ cache[0].transpose(2, 3) + bias  # [B, H, K, T]
+        mixed = scores.softmax(-1) @ cache[1]  # [B, H, K, E]
+        return attention.out_proj(self.joined(mixed.transpose(1, 2)))
+
+    def joined(self, heads: Tensor) -> Tensor:
+        """Heads ``[..., H, E]`` of R tokens side by side, ``[R, 1, D]``."""
+        return heads.reshape(-1, 1, self.heads * self.head_width)
 
     def example(self, sizes: Sizes) -> Feed:
         generator = torch.Generator().manual_seed(sizes.seed)
@@ -184,8 +189,7 @@ class DecoderStep(TranslatorGraph):
             "tokens": torch.randint(0, high, (hypotheses,), generator=generator),
             "positions": torch.full((hypotheses,), past),
             "parents": torch.randint(0, hypotheses, (hypotheses,), generator=generator),
-            "self_mask": torch.ones(hypotheses, past + 1, dtype=torch.int64),
-            "cross_mask": ragged_mask(sentences, sizes.tokens),
+            "cross.bias": _bias(ragged_mask(sentences, sizes.tokens)),
             "slots": random_slots(hypotheses, sizes, generator),
             "k": torch.tensor([3]),
             **caches(hypotheses, past, "self"),
@@ -194,14 +198,8 @@ class DecoderStep(TranslatorGraph):
 
 
 def _bias(mask: Tensor) -> Tensor:
-    """A mask ``[B, T]`` as what is added to attention scores, ``[B, 1, 1, T]``."""
-    return (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-
-
-def _mixed(query: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
-    """Values weighted by the softmax of query · key + bias, ``[B, H, Q, E]``."""
-    keys, values = cache
-    return (query @ keys.transpose(2, 3) + bias).softmax(-1) @ values
+    """A mask ``[B, T]`` as what is added to attention scores."""
+    return (1.0 - mask.float()) * torch.finfo(torch.float32).min
 
 
 def translator_graphs(slotted: SlottedBase) -> list[SlottedGraph]:

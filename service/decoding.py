@@ -36,18 +36,21 @@ class Sources:
     """What the decoder attends to, for B sentences."""
 
     cross: Mapping[str, Value]
-    """Keys and values of every decoder layer, ``[B, H, T, E]``."""
-    mask: Array
-    """``[B, T]``"""
+    """Keys and values of every decoder layer, ``[B, H, T, E]``, and what hides padding,
+    ``[B, T]``."""
     slots: Array
     """``[B, 2]``"""
 
+    def __len__(self) -> int:
+        """B."""
+        return len(self.slots)
+
     def take(self, places: Sequence[int]) -> "Sources":
         """Some of the sentences."""
-        if list(places) == list(range(len(self.mask))):
+        if list(places) == list(range(len(self))):
             return self
         cross = {name: _taken(value, places) for name, value in self.cross.items()}
-        return Sources(cross, self.mask[places], self.slots[places])
+        return Sources(cross, self.slots[places])
 
 
 def _taken(value: Value, places: Sequence[int]) -> Value:
@@ -82,7 +85,7 @@ class Decoder:
         feeds = {"words": words, "mask": mask, "slots": pinned.slots}
         encoder = self._graphs["encoder"]
         names = [tensor.name for tensor in encoder.spec.outputs]
-        return Sources(encoder.run(feeds, pinned.tables, names), mask, pinned.slots)
+        return Sources(encoder.run(feeds, pinned.tables, names), pinned.slots)
 
     def _search(self, searches: list[Search], steps: "Steps") -> None:
         candidates = max(search.plan.candidates for search in searches)
@@ -123,15 +126,17 @@ def _remaining(searches: Sequence[Search]) -> list[int]:
 
 
 class Steps:
-    """A group's memory from step to step: caches, masks, slots."""
+    """A group's memory from step to step: caches, and what hypotheses attend to."""
 
     def __init__(self, graph: Graph, sources: Sources, tables: Mapping[str, Table]) -> None:
         self._graph, self._sources, self._tables = graph, sources, tables
         self._length = 0
         self._kept = [each.name for each in graph.spec.outputs if each.name.endswith(".out")]
         heads, width = (int(graph.spec.inputs[-1].shape[axis]) for axis in (1, 3))
-        nothing = np.zeros((len(sources.mask), heads, 0, width), np.float32)  # [B, H, 0, E]
+        nothing = np.zeros((len(sources), heads, 0, width), np.float32)  # [B, H, 0, E]
         self._past: dict[str, Value] = {name.removesuffix(".out"): nothing for name in self._kept}
+        self._same: dict[str, Value] = {}
+        """What is fed as it was in the step before: the graph has it bound already."""
 
     def run(
         self, tokens: Sequence[int], parents: Sequence[int], candidates: int
@@ -147,16 +152,16 @@ class Steps:
             Log-probabilities, descending, and the successors; both ``[R, K]``.
         """
         count = len(tokens)
+        if not self._same or count != len(self._same["slots"]):
+            slots = np.repeat(self._sources.slots, count // len(self._sources), axis=0)
+            k = np.array([candidates], np.int64)
+            self._same = {"slots": slots, "k": k, **self._sources.cross}
         feeds: dict[str, Value] = {
             "tokens": np.array(tokens, np.int64),
             "positions": np.full(count, self._length, np.int64),
             "parents": np.array(parents, np.int64),
-            "self_mask": np.ones((count, self._length + 1), np.int64),
-            "cross_mask": self._sources.mask,
-            "slots": np.repeat(self._sources.slots, count // len(self._sources.mask), axis=0),
-            "k": np.array([candidates], np.int64),
             **self._past,
-            **self._sources.cross,
+            **self._same,
         }
         found = self._graph.run(feeds, self._tables, self._kept)
         self._past = {name.removesuffix(".out"): found[name] for name in self._kept}
@@ -165,4 +170,6 @@ class Steps:
 
     def keep(self, places: Sequence[int]) -> None:
         """Lets go of the other sentences; their self caches go with the next step's parents."""
-        self._sources = self._sources.take(places)
+        kept = self._sources.take(places)
+        if kept is not self._sources:
+            self._sources, self._same = kept, {}

@@ -1,4 +1,4 @@
-"""The hypotheses of one sentence, from step to step: beam search (one beam is greedy) and sampling.
+"""The hypotheses of one sentence, from step to step: greedy, with beams, or drawn at random.
 
 Pure numpy on the candidates of a decoder step; a search never sees the other rows of its batch.
 """
@@ -45,8 +45,10 @@ class SearchPlan:
     @property
     def candidates(self) -> int:
         """How many successors of each hypothesis the search wants to see."""
+        if self.sampling:
+            return self.sampling.top_k
         # A beam may lose every first candidate to the end token and still needs as many to go on.
-        return self.sampling.top_k if self.sampling else 2 * self.beams
+        return 1 if self.beams == 1 else 2 * self.beams
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,32 @@ class Search(ABC):
         """The ``n_best`` finished hypotheses, the best first."""
 
 
+class GreedySearch(Search):
+    """The likeliest successor at each step."""
+
+    def __init__(self, plan: SearchPlan) -> None:
+        super().__init__(plan)
+        self._total = 0.0
+
+    def extend(self, scores: Array, tokens: Array) -> None:
+        """Takes the first; plain numbers, as this runs for every row at every step."""
+        token = int(tokens[0, 0])
+        sequence = (*self.sequences[0], token)
+        self._total += float(scores[0, 0])
+        self.tokens, self.sequences = [token], [sequence]
+        self.done = token == self.plan.eos_id or len(sequence) >= self.plan.max_length
+
+    def best(self) -> list[Hypothesis]:
+        """The one there is."""
+        (sequence,) = self.sequences
+        return [Hypothesis(sequence, self._total / len(sequence))]
+
+
 class BeamSearch(Search):
     """Hugging Face's beam search with ``length_penalty=1.0`` and ``early_stopping=False``.
 
     It ends when as many hypotheses as beams are finished and the likeliest unfinished one scores no
-    better, at its present length, than the worst of them. One beam is greedy search.
+    better, at its present length, than the worst of them.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
@@ -200,4 +223,6 @@ class Draws(Search):
 
 def search_for(plan: SearchPlan) -> Search:
     """A search at its beginning."""
-    return Draws(plan, plan.sampling) if plan.sampling else BeamSearch(plan)
+    if plan.sampling:
+        return Draws(plan, plan.sampling)
+    return GreedySearch(plan) if plan.beams == 1 else BeamSearch(plan)

@@ -63,13 +63,7 @@ class Graph:
             tables: the banks of the batch, where the graph takes any.
             keep: outputs that stay on the device, to be fed to a graph again.
         """
-        binding = self._binding({name: tables[name] for name in self.spec.banks} if tables else {})
-        for name in self.inputs & feeds.keys():
-            value = feeds[name]
-            if isinstance(value, ort.OrtValue):
-                binding.bind_ortvalue_input(name, value)
-            else:
-                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        binding = self._binding(feeds, tables or {})
         binding.clear_binding_outputs()
         for name in self._outputs:
             binding.bind_output(name, self._device if name in keep else "cpu")
@@ -77,8 +71,10 @@ class Graph:
         values = zip(self._outputs, binding.get_outputs(), strict=True)
         return {name: value if name in keep else value.numpy() for name, value in values}
 
-    def _binding(self, banks: Mapping[str, Table]) -> ort.IOBinding:
-        """This thread's binding with the banks bound; only those that changed are bound anew.
+    def _binding(
+        self, feeds: Mapping[str, Array | ort.OrtValue], tables: Mapping[str, Table]
+    ) -> ort.IOBinding:
+        """This thread's binding; only what is another value than in the last run is bound anew.
 
         A graph takes over a hundred banks: to bind them in every step of a translation would take
         as long as the step.
@@ -86,13 +82,26 @@ class Graph:
         if not hasattr(self._local, "binding"):
             self._local.binding, self._local.bound = self._session.io_binding(), {}
         binding, bound = self._local.binding, self._local.bound
-        for name, table in banks.items():
+        for name in self.spec.banks if tables else ():
             # A table's tensor is changed in place, but a changed one is another table.
-            if bound.get(name) is not table:
-                value = ort.OrtValue.ortvalue_from_numpy(table.tensor, self._device, 0)
+            if bound.get(name) is not tables[name]:
+                value = ort.OrtValue.ortvalue_from_numpy(tables[name].tensor, self._device, 0)
                 binding.bind_ortvalue_input(name, value)
-                bound[name] = table
+                bound[name] = tables[name]
+        for name in self.inputs & feeds.keys():
+            if bound.get(name) is not feeds[name]:
+                bound[name] = _bind(binding, name, feeds[name])
         return binding
+
+
+def _bind(binding: ort.IOBinding, name: str, value: Array | ort.OrtValue) -> Array | ort.OrtValue:
+    """What was bound: the value, or a copy whose numbers lie in order."""
+    if isinstance(value, ort.OrtValue):
+        binding.bind_ortvalue_input(name, value)
+        return value
+    ordered = np.ascontiguousarray(value)
+    binding.bind_cpu_input(name, ordered)
+    return ordered
 
 
 class GraphSet:

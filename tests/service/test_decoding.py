@@ -216,7 +216,7 @@ def test_finished_sentences_leave_the_batch(graphs, sentences, monkeypatch):
     run = decoding.Steps.run
 
     def noting(steps, tokens, parents, candidates):
-        carried.append((len(tokens), len(steps._sources.mask)))
+        carried.append((len(tokens), len(steps._sources)))
         return run(steps, tokens, parents, candidates)
 
     monkeypatch.setattr(decoding.Steps, "run", noting)

@@ -67,6 +67,29 @@ def test_outputs_that_stay_on_the_device_are_fed_again(graphs):
     np.testing.assert_array_equal(got, expected)
 
 
+def test_a_value_is_bound_again_only_when_it_is_another(graphs, monkeypatch):
+    bound, bind = [], ort.IOBinding.bind_cpu_input
+    monkeypatch.setattr(
+        ort.IOBinding, "bind_cpu_input", lambda *given: bound.append(given[1]) or bind(*given)
+    )
+    asked = feeds()
+    first = graphs["embed"].run(asked)["words"].copy()
+    assert bound == ["token_ids"]
+    np.testing.assert_array_equal(graphs["embed"].run(asked)["words"], first)
+    assert bound == ["token_ids"]
+    other = graphs["embed"].run(asked | {"token_ids": asked["token_ids"] + 1})["words"]
+    assert bound == ["token_ids"] * 2
+    assert not np.array_equal(other, first)
+
+
+def test_numbers_changed_in_place_are_read(graphs):
+    for order in ("C", "F"):
+        ids = np.full((2, 5), 7, np.int64, order=order)
+        before = graphs["embed"].run({"token_ids": ids})["words"].copy()
+        ids += 1
+        assert not np.array_equal(graphs["embed"].run({"token_ids": ids})["words"], before)
+
+
 def random_module(graphs, name, seed):
     made = random_manifest(graphs.base, name, "language", "lora")
     return Module(made, "0" * 12, random_tensors(graphs.spec, "language", "lora", seed=seed))
