@@ -28,15 +28,15 @@ class Running:
     """A service that answers."""
 
     address: str
-    session: int
-    """Of its processes."""
+    process: int
+    """That was started, and started those that answer."""
     seconds: float
     """From its start until it was ready."""
 
     @property
     def resident_bytes(self) -> int:
-        """Of the process that answers, the largest of its session; shared pages count in full."""
-        return max(map(_resident_bytes, _processes(self.session)))
+        """Of the process that answers: the largest that it started. Shared pages count in full."""
+        return max(map(_resident_bytes, _started_by(self.process)), default=0)
 
 
 @contextmanager
@@ -108,11 +108,13 @@ def _ready(process: "subprocess.Popen[bytes]", address: str) -> bool:
     return False
 
 
-def _processes(session: int) -> Iterator[int]:
-    for place in Path("/proc").iterdir():
+def _started_by(process: int) -> Iterator[int]:
+    """Processes that one started, and those that these did."""
+    for place in Path(f"/proc/{process}/task").glob("*/children"):
         with suppress(OSError):
-            if place.name.isdigit() and os.getsid(int(place.name)) == session:
-                yield int(place.name)
+            for child in map(int, place.read_text(encoding="ascii").split()):
+                yield child
+                yield from _started_by(child)
 
 
 def _resident_bytes(process: int) -> int:
