@@ -46,13 +46,12 @@ def _key(digest: str) -> str:
 
 
 def _kept(folder: Path, key: str) -> Path | None:
-    """The arranged graph, unless it is damaged."""
-    whole = (
-        path
-        for path in folder.glob(f"{key}-*.ort")
-        if file_digest(path).startswith(path.stem.partition("-")[2])
-    )
-    return next(whole, None)
+    """The arranged graph; a damaged one is removed."""
+    for path in folder.glob(f"{key}-*.ort"):
+        if file_digest(path).startswith(path.stem.partition("-")[2]):
+            return path
+        path.unlink(missing_ok=True)
+    return None
 
 
 def _keep(path: Path, folder: Path, key: str, options: ort.SessionOptions) -> Path:
