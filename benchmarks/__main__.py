@@ -85,6 +85,33 @@ def training(yaml: Yaml, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def over_http(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Ask the service over HTTP, and its engines or an empty service, in turns."""
+    from benchmarks.over_http import measure_over_http
+    from benchmarks.serving_experiments import OverHttp
+
+    _keep("over-http", measure_over_http(OverHttp.load(yaml, overrides or ())))
+
+
+@app.command()
+def first_requests(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Ask for modules that lie on disk and for resident ones in turns."""
+    from benchmarks.first_requests import measure_first_requests
+    from benchmarks.serving_experiments import FirstRequests
+
+    _keep("first-requests", measure_first_requests(FirstRequests.load(yaml, overrides or ())))
+
+
+@app.command()
+def starts(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Start the service and an empty one in turns, and look at their memory."""
+    from benchmarks.serving_experiments import Starts
+    from benchmarks.starts import measure_starts
+
+    _keep("starts", measure_starts(Starts.load(yaml, overrides or ())))
+
+
+@app.command()
 def table(readme: Path = Path("README.md")) -> None:
     """Write the tables of all results into the README."""
     from benchmarks.tables import write_tables

@@ -45,11 +45,10 @@ class Trial(RunConfig):
     seed: int = 1
 
 
-class Experiment(Trial):
-    """The same requests in several arms, at several concurrencies, repeated in turns."""
+class Asking(Trial):
+    """Requests at several concurrencies, repeated in turns."""
 
     work: tuple[Work, ...]
-    arms: tuple[Arm, ...] = ("mixed", "by_language", "bare")
     requests: int = Field(default=48, ge=1)
     """In each language of each work."""
     texts: int = Field(default=1, ge=1)
@@ -57,6 +56,12 @@ class Experiment(Trial):
     concurrencies: tuple[int, ...] = (1, 8, 32)
     """Requests under way at once; the next goes out when one is answered."""
     repetitions: int = Field(default=5, ge=1)
+
+
+class Experiment(Asking):
+    """The same requests in several arms."""
+
+    arms: tuple[Arm, ...] = ("mixed", "by_language", "bare")
 
     @model_validator(mode="after")
     def _bare_can_answer(self) -> Self:

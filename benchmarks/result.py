@@ -22,7 +22,7 @@ from langmod.errors import ConfigError
 from langmod.machine import Machine, commit, versions
 from langmod.specs import GraphSpec, Precision
 
-LIBRARIES = ("langmod", "bentoml", "httpx", "numpy", "onnxruntime-gpu", "tokenizers")
+LIBRARIES = ("langmod", "aiohttp", "bentoml", "numpy", "onnxruntime-gpu", "tokenizers")
 Figure = Literal["texts_per_second", "p50", "p95", "p99"]
 
 

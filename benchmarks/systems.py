@@ -9,10 +9,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import httpx
+import aiohttp
 
-from benchmarks.experiment import Experiment, Trial
-from benchmarks.running_service import running_service
+from benchmarks.experiment import Trial
+from benchmarks.running_service import EMPTY, running, running_service
 from benchmarks.workload import Request
 from langmod.errors import LangmodError
 from service.engines import Engines
@@ -50,17 +50,31 @@ class System(Protocol):
 class HttpSystem:
     """The service, over HTTP."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: aiohttp.ClientSession) -> None:
         self._client = client
 
     async def ask(self, request: Request) -> list[Json]:
         """Posts it."""
-        response = await self._client.post(f"/{request.endpoint}", json=request.body)
-        answer = response.json()
+        async with self._client.post(f"/{request.endpoint}", json=request.body) as response:
+            answer = await response.json()
         faults = [each["error"] for each in answer.get("results", [answer]) if "error" in each]
         if faults:
             raise LangmodError(f"request {request.number} of {request.endpoint}: {faults[0]}")
         return list(answer["results"])
+
+
+class EmptySystem:
+    """The empty service, over HTTP."""
+
+    def __init__(self, client: aiohttp.ClientSession) -> None:
+        self._client = client
+
+    async def ask(self, request: Request) -> list[Json]:
+        """Posts the texts; they come back."""
+        body = {"texts": request.body["texts"], "language": request.group}
+        async with self._client.post("/echo", json=body) as response:
+            response.raise_for_status()
+            return [{"text": text} for text in (await response.json())["texts"]]
 
 
 class EngineSystem:
@@ -86,22 +100,40 @@ class EngineSystem:
 
 
 @asynccontextmanager
-async def over_http(experiment: Experiment, models: Path) -> AsyncIterator[System]:
+async def over_http(trial: Trial, models: Path) -> AsyncIterator[System]:
     """The service, started for this."""
-    settings = {
-        "LANGMOD_MODELS": str(models.resolve()),
-        "LANGMOD_PRECISION": experiment.precision,
-        "LANGMOD_THREADS": str(experiment.threads),
-    }
-    # Idle connections end before the server ends them (5 s): a request may meet a closed one.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2)
-    with running_service(settings) as address:
-        async with httpx.AsyncClient(base_url=address, limits=limits, timeout=300) as client:
+    with running_service(service_settings(trial, models)) as address:
+        async with client_of(address) as client:
             yield HttpSystem(client)
 
 
 @asynccontextmanager
-async def in_process(experiment: Experiment, models: Path) -> AsyncIterator[System]:
+async def empty_over_http() -> AsyncIterator[System]:
+    """The empty service, started for this."""
+    with running(EMPTY, {}) as empty:
+        async with client_of(empty.address) as client:
+            yield EmptySystem(client)
+
+
+def service_settings(trial: Trial, models: Path) -> dict[str, str]:
+    """What the service is started with."""
+    return {
+        "LANGMOD_MODELS": str(models.resolve()),
+        "LANGMOD_PRECISION": trial.precision,
+        "LANGMOD_THREADS": str(trial.threads),
+    }
+
+
+def client_of(address: str) -> aiohttp.ClientSession:
+    """Any number of connections at once, at a tenth of httpx's cost a request."""
+    # Idle connections end before the server ends them (5 s): a request may meet a closed one.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+    timeout = aiohttp.ClientTimeout(total=300)
+    return aiohttp.ClientSession(address, connector=connector, timeout=timeout)
+
+
+@asynccontextmanager
+async def in_process(experiment: Trial, models: Path) -> AsyncIterator[System]:
     """The engines, opened for this."""
     with open_engines(experiment, models) as engines:
         yield EngineSystem(engines)
@@ -118,7 +150,7 @@ def open_engines(trial: Trial, models: Path, **settings: int) -> Iterator[Engine
         engines.close()
 
 
-WAYS: dict[Way, Callable[[Experiment, Path], AbstractAsyncContextManager[System]]] = {
+WAYS: dict[Way, Callable[[Trial, Path], AbstractAsyncContextManager[System]]] = {
     "load": over_http,
     "engine": in_process,
 }

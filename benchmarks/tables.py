@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks import graph_tables, serving_tables
+from benchmarks import aim_tables, graph_tables, serving_tables
 from benchmarks.result import ChurnResult, ManyModulesResult, Measured, Result
+from benchmarks.serving_results import FirstRequestsResult, OverHttpResult, StartsResult
 from benchmarks.side_by_side import CostResult, EncoderRivalsResult, RivalsResult, TrainingResult
 from langmod.config import write_atomic
 from langmod.errors import ConfigError
@@ -13,8 +14,9 @@ from langmod.errors import ConfigError
 RESULTS = Path("benchmarks/results")
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 Kind = Literal[
-    "load", "engine", "many-modules", "churn", "slots", "rivals", "encoder-rivals", "training"
-]
+    "load", "engine", "many-modules", "churn", "slots", "rivals", "encoder-rivals", "training",
+    "over-http", "first-requests", "starts",
+]  # fmt: skip
 KINDS: dict[Kind, type[Measured]] = {
     "load": Result,
     "engine": Result,
@@ -24,6 +26,9 @@ KINDS: dict[Kind, type[Measured]] = {
     "rivals": RivalsResult,
     "encoder-rivals": EncoderRivalsResult,
     "training": TrainingResult,
+    "over-http": OverHttpResult,
+    "first-requests": FirstRequestsResult,
+    "starts": StartsResult,
 }
 """Folder of results → what lies there."""
 MAKERS: dict[type[Measured], Callable[[Any], str]] = {
@@ -34,6 +39,9 @@ MAKERS: dict[type[Measured], Callable[[Any], str]] = {
     RivalsResult: graph_tables.rivals,
     EncoderRivalsResult: graph_tables.encoders,
     TrainingResult: graph_tables.training,
+    OverHttpResult: aim_tables.over_http,
+    FirstRequestsResult: aim_tables.first_requests,
+    StartsResult: aim_tables.starts,
 }
 """What lies there → its table."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from pydantic import JsonValue
 
-from benchmarks.experiment import Arm, Copies, Endpoint, Experiment, ManyModules, Traffic, Work
+from benchmarks.experiment import Arm, Asking, Copies, Endpoint, ManyModules, Traffic, Work
 from langmod.errors import ConfigError
 
 SENTENCES = Path(__file__).with_name("sentences.yaml")
@@ -27,25 +27,36 @@ class Request:
     """Its language, or direction: what ``by_language`` keeps apart."""
 
 
-def requests_of(experiment: Experiment, mask_token: str) -> list[Request]:
+def requests_of(experiment: Asking, mask_token: str) -> list[Request]:
     """Every request, the same ones whenever this is called.
+
+    Raises:
+        ConfigError: a language without sentences.
+    """
+    return requests_of_works(experiment.work, experiment.requests, experiment.texts, mask_token)
+
+
+def requests_of_works(
+    works: Sequence[Work], requests: int, texts: int, mask_token: str
+) -> list[Request]:
+    """So many requests of so many texts in each language of each work.
 
     Raises:
         ConfigError: a language without sentences.
     """
     sentences = yaml.safe_load(SENTENCES.read_text(encoding="utf-8"))
     made: list[Request] = []
-    for work in experiment.work:
+    for work in works:
         for language in work.languages:
             if language not in sentences:
                 raise ConfigError(f"{language}: {SENTENCES.name} has {', '.join(sentences)}")
-            for number in range(experiment.requests):
-                first = number * experiment.texts
-                texts = [
+            for number in range(requests):
+                first = number * texts
+                own = [
                     text_of(sentences[language], place, mask_token if _masks(work) else None)
-                    for place in range(first, first + experiment.texts)
+                    for place in range(first, first + texts)
                 ]
-                made.append(_request(len(made), work, language, texts))
+                made.append(_request(len(made), work, language, own))
     return made
 
 

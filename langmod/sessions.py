@@ -29,9 +29,14 @@ def opened(path: Path) -> ort.InferenceSession:
 @cache
 def has_vnni() -> bool:
     """Whether this processor says so; other processors than x86 need neither."""
+    return not VNNI.isdisjoint(processor().split())
+
+
+@cache
+def processor() -> str:
+    """What this processor can, as Linux names it; empty where it does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not VNNI.isdisjoint(flags.split())
+        return ""
+    return next((line for line in lines if line.startswith("flags")), "")

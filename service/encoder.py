@@ -1,6 +1,5 @@
 """The engine of an encoder base: embed → body → heads, rows of all its endpoints in one batch."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -90,8 +89,7 @@ class EncoderEngine(Engine[EncoderRow]):
         Raises:
             LangmodError: what is wrong with the request as a whole.
         """
-        prepare = await asyncio.to_thread(self._plan, kind, request)
-        return await self.answer(kind, request.texts, prepare)
+        return await self.answer(kind, request.texts, lambda: self._plan(kind, request))
 
     def _plan(
         self, kind: str, request: TextsRequest | ClassifyRequest

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from langmod.encoding import TextEncoder
 from langmod.errors import BadRequest, LangmodError, Unavailable
@@ -23,6 +23,8 @@ from service.settings import Settings
 from service.stacks import Resolver
 
 logger = logging.getLogger("langmod.engine")
+FEW = 2
+"""Texts that are finished on the event loop."""
 Json = dict[str, Any]
 Outcome = Json | LangmodError
 """An answer, or the fault of one text."""
@@ -56,6 +58,10 @@ class Prepared(Generic[Row]):
 
     row: Row
     finish: Callable[[Any], Json]
+
+
+Prepare: TypeAlias = Callable[[int, Text], Prepared[Row]]
+"""From a text and its place to the row to run."""
 
 
 @dataclass(frozen=True)
@@ -107,20 +113,26 @@ class Engine(ABC, Generic[Row]):
         self,
         endpoint: str,
         texts: Sequence[Text],
-        prepare: Callable[[int, Text], Prepared[Row]],
+        plan: Callable[[], Prepare[Row]],
     ) -> list[Outcome]:
         """Answers texts in order; a fault of one text stands in its place.
 
-        ``prepare`` takes a text and its place, on a worker thread.
+        ``plan`` is called on a worker thread, and what it returns for each text.
 
         Raises:
             Overloaded, Unavailable: no text was taken in.
+            LangmodError: what ``plan`` raises.
         """
-        prepared = await asyncio.to_thread(self._prepare, texts, prepare)
+        prepared = await asyncio.to_thread(lambda: self._prepare(texts, plan()))
         ready = [each for each in prepared if isinstance(each, Prepared)]
         outputs = iter(await self.scheduler.submit([each.row for each in ready]))
         ran = [(each, next(outputs)) if isinstance(each, Prepared) else each for each in prepared]
-        outcomes = await asyncio.to_thread(lambda: [self._finish(each) for each in ran])
+        # To finish a text takes less than to change threads.
+        outcomes = (
+            [self._finish(each) for each in ran]
+            if len(ran) <= FEW
+            else await asyncio.to_thread(lambda: [self._finish(each) for each in ran])
+        )
         self._count(endpoint, prepared, outcomes)
         return outcomes
 

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -59,7 +59,8 @@ class Ticket(Generic[Row, Answer]):
     """A waiting row and the promise of its answer."""
 
     row: Row
-    future: "Future[Answer]" = field(default_factory=Future)
+    future: "asyncio.Future[Answer]"
+    """Of the caller's loop, which alone may settle it."""
     arrived: float = field(default_factory=time.monotonic)
 
     @property
@@ -120,9 +121,10 @@ class Scheduler(Generic[Row, Answer]):
             Overloaded: the queue has no room; no row was taken in.
             Unavailable: the scheduler is closed.
         """
-        tickets: list[Ticket[Row, Answer]] = [Ticket(row) for row in rows]
+        loop = asyncio.get_running_loop()
+        tickets: list[Ticket[Row, Answer]] = [Ticket(row, loop.create_future()) for row in rows]
         self._admit(tickets)
-        promises = [asyncio.wrap_future(ticket.future) for ticket in tickets]
+        promises = [ticket.future for ticket in tickets]
         return await asyncio.gather(*promises, return_exceptions=True)
 
     def close(self) -> None:
@@ -131,9 +133,7 @@ class Scheduler(Generic[Row, Answer]):
             self._closed = True
             stranded = self._lanes.drain()
             self._changed.notify_all()
-        for ticket in stranded:
-            if ticket.future.set_running_or_notify_cancel():
-                ticket.future.set_exception(self._stopping())
+        _settle([(ticket, self._stopping()) for ticket in stranded])
         self._worker.join()
 
     def _stopping(self) -> Unavailable:
@@ -179,7 +179,7 @@ class Scheduler(Generic[Row, Answer]):
                 return False
             batch = self._lanes.take(self.limits.batch_tokens, self.limits.batch_rows)
         metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
-        live = [each for each in batch if each.future.set_running_or_notify_cancel()]
+        live = [each for each in batch if not each.left]
         if live:
             self._measure_and_answer(live)
         return True
@@ -189,7 +189,7 @@ class Scheduler(Generic[Row, Answer]):
         for ticket in tickets:
             metrics.observe(self.name, "queue", ticket.language, started - ticket.arrived)
         metrics.BATCH_ROWS.labels(self.name).observe(len(tickets))
-        self._answer(tickets)
+        _settle(self._answers(tickets))
         taken = max(time.monotonic() - started, 1e-6)
         for ticket in tickets:
             metrics.observe(self.name, "run", ticket.language, taken)
@@ -197,23 +197,39 @@ class Scheduler(Generic[Row, Answer]):
         past = self._tokens_a_second or speed
         self._tokens_a_second = SPEED_MEMORY * past + (1 - SPEED_MEMORY) * speed
 
-    def _answer(self, tickets: list[Ticket[Row, Answer]]) -> None:
+    def _answers(
+        self, tickets: list[Ticket[Row, Answer]]
+    ) -> list[tuple[Ticket[Row, Answer], Answer | Exception]]:
         try:
-            answers = list(zip(tickets, self._run([each.row for each in tickets]), strict=True))
+            return list(zip(tickets, self._run([each.row for each in tickets]), strict=True))
         except Exception as error:
             if len(tickets) == 1:
-                _settle(tickets[0], error)
-                return
+                return [(tickets[0], error)]
             logger.exception("a batch of %d rows of %s failed as a whole", len(tickets), self.name)
-            for ticket in tickets:
-                self._answer([ticket])
+            return [each for ticket in tickets for each in self._answers([ticket])]
+
+
+def _settle(answers: Sequence[tuple[Ticket[Row, Answer], Answer | Exception]]) -> None:
+    """Hands answers to their callers' loops, each of which is woken once.
+
+    To wake a loop gives up the interpreter; done for each row, a worker would wait as often for a
+    busy loop to give it back.
+    """
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[Ticket[Row, Answer], Answer | Exception]]]
+    loops = {}
+    for ticket, answer in answers:
+        loops.setdefault(ticket.future.get_loop(), []).append((ticket, answer))
+    for loop, own in loops.items():
+        # A loop that was closed has nobody who waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle_here, own)
+
+
+def _settle_here(answers: Sequence[tuple[Ticket[Row, Answer], Answer | Exception]]) -> None:
+    for ticket, answer in answers:
+        if ticket.left:
+            continue
+        if isinstance(answer, Exception):
+            ticket.future.set_exception(answer)
         else:
-            for ticket, answer in answers:
-                _settle(ticket, answer)
-
-
-def _settle(ticket: Ticket[Row, Answer], answer: Answer | Exception) -> None:
-    if isinstance(answer, Exception):
-        ticket.future.set_exception(answer)
-    else:
-        ticket.future.set_result(answer)
+            ticket.future.set_result(answer)

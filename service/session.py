@@ -13,11 +13,14 @@ from langmod.digests import file_digest
 from langmod.errors import ConfigError, Unavailable
 from langmod.sessions import exact_options
 from langmod.specs import GraphFile, GraphSpec
+from service.arranged import arranged_session
 from service.settings import Provider, Settings
 from service.tables import Table
 
 PROVIDERS: dict[Provider, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 Array = npt.NDArray[Any]
+ARRANGED = "graphs"
+"""Folder in the cache."""
 QUIET = 3
 """ONNX Runtime's log level for errors only."""
 
@@ -38,9 +41,7 @@ class Graph:
         self.inputs = frozenset(tensor.name for tensor in spec.inputs)
         self._outputs = [tensor.name for tensor in spec.outputs]
         self._device = settings.provider
-        self._session = ort.InferenceSession(
-            path, options(settings), providers=[PROVIDERS[settings.provider]]
-        )
+        self._session = _session(path, spec.sha256, settings)
         self._session.disable_fallback()
         active = self._session.get_providers()[0]
         if active != PROVIDERS[settings.provider]:
@@ -127,6 +128,13 @@ class GraphSet:
 
     def __contains__(self, name: object) -> bool:
         return name in self._graphs
+
+
+def _session(path: Path, digest: str, settings: Settings) -> ort.InferenceSession:
+    if settings.provider == "cpu":
+        folder = settings.cache.expanduser() / ARRANGED
+        return arranged_session(path, digest, folder, options(settings))
+    return ort.InferenceSession(path, options(settings), providers=[PROVIDERS[settings.provider]])
 
 
 def options(settings: Settings) -> ort.SessionOptions:

@@ -33,7 +33,8 @@ class Settings(BaseSettings):
     """Where modules lie when not in ``modules`` of their base: a folder, a URL of fsspec or
     ``bentoml://{base}``; ``{base}`` stands for the base's name."""
     cache: Path = Path("~/.cache/langmod")
-    """Folder that keeps verified files of a store that is no folder; it may be deleted."""
+    """Folder that keeps verified files of a store that is no folder, and graphs as ONNX Runtime
+    arranged them for this processor; it may be deleted."""
     poll_seconds: float = Field(default=5, ge=0)
     """How often such a store is looked at for changes; 0: on each request."""
     precision: Precision = "int8"

@@ -132,7 +132,7 @@ class TranslatorEngine(Engine[TranslatorRow]):
             row = TranslatorRow(leg, own, self._sentence(str(text), leg, own.prompt))
             return Prepared(row, lambda hypotheses: self._answer(row, hypotheses))
 
-        return await self.answer(endpoint, texts, prepare)
+        return await self.answer(endpoint, texts, lambda: prepare)
 
     def _legs(self, request: TranslateRequest) -> list[Leg]:
         _check_most("n_best", request.n_best, request.beams, "ask for more beams")

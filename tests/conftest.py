@@ -1,8 +1,17 @@
 """Fixtures of the whole suite: nano bases with graphs in both precisions, made once per run."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
 import pytest
 
 from tests.bases import make_base
+
+# Before any settings are read: no test writes into a user's cache, nor reads what lies there.
+os.environ["LANGMOD_CACHE"] = tempfile.mkdtemp(prefix="langmod-tests-")
+atexit.register(shutil.rmtree, os.environ["LANGMOD_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
