@@ -173,11 +173,13 @@ class RoleSlots:
         return layout
 
     def _roomy(self, layout: Layout) -> Layout:
-        """With up to twice the slots, so that each further one does not copy all the others."""
+        """With all slots that there is room for, so that no further module copies the others.
+
+        Memory is taken page by page as slots are first written.
+        """
         a_slot = self.tables.nbytes(Layout(1, layout.widths))
         affordable = max(self.room.nbytes // max(a_slot, 1), layout.slots)
-        doubled = 1 << (layout.slots - 1).bit_length()
-        return Layout(min(doubled, affordable, self.room.modules + 1), layout.widths)
+        return Layout(min(affordable, self.room.modules + 1), layout.widths)
 
     def _lay_out(self, least: Layout) -> None:
         """Lays the banks out anew, what is resident in their first slots."""
