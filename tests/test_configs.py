@@ -43,7 +43,8 @@ RUNS = sorted(
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").rglob("*.yaml"))
 KINDS = {"experiments": "Experiment", "many-modules": "ManyModules", "churn": "Churn",
          "slots": "SlotsCost", "rivals": "Rivals",
-         "encoder-rivals": "EncoderRivals", "training": "TrainingSpeed"}  # fmt: skip
+         "encoder-rivals": "EncoderRivals", "fill-mask-rivals": "FillMaskRivals",
+         "back-translation": "BackTranslation", "training": "TrainingSpeed"}  # fmt: skip
 """By the folder a file lies in."""
 
 
