@@ -80,8 +80,8 @@ def rivals(result: RivalsResult) -> str:
     if asked.random:
         caption += (
             f" Weights are random, of {asked.random.layers} + {asked.random.layers} layers x "
-            f"{asked.random.width} and {asked.random.vocabulary} words, and no translation ends "
-            f"before it is cut, after {asked.most_tokens + 1} tokens."
+            f"{asked.random.width} and {asked.random.vocabulary} words, our graphs without slots; "
+            f"no translation ends before it is cut, after {asked.most_tokens + 1} tokens."
         )
     first, *others = asked.systems
     head = ["rows, beams", first]

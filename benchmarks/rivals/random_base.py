@@ -1,21 +1,29 @@
 """A translator of any shape with random weights, described and exported as shipped ones are.
 
 It reads and writes text by a shipped base's tokenizer. What is built is kept in a folder, as a
-large base takes minutes.
+large base takes minutes. Its graphs are those that a batch on the bare base runs: with slots, a
+graph of a dozen layers takes longer to export than to measure.
 """
 
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
 from benchmarks.experiment import RandomShape, Rivals
-from export.graph import export_graphs
+from export.graph import described, export_file
+from export.graphs import PlainGraph, SlottedGraph
+from export.parity import check_graph
+from export.translator_graphs import translator_graphs
+from langmod.architectures import load_base
 from langmod.bases import describe_base, load_spec
+from langmod.slotted import SlottedBase
+from langmod.specs import GraphSpec, Precision
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 SPREAD = 2.5
@@ -32,11 +40,16 @@ def base_of(asked: Rivals) -> Rivals:
     if asked.random is None:
         return asked
     shape = asked.random
-    name = f"{asked.base}-{shape.layers}x{shape.width}-{shape.vocabulary}-{asked.seed}"
-    models = asked.cache / "models"
-    with kept(models / name, lambda folder: _build(folder, asked, shape)) as folder:
-        if not (folder / "onnx" / asked.precision).is_dir():
-            export_graphs(folder, asked.precision)
+    numbers = (*shape.model_dump().values(), asked.seed)
+    name = "-".join([asked.base, *map(str, numbers)])
+    # Alone in its folder: a service that meets several translators has to be told which.
+    models = asked.cache / "models" / name
+    graphs = models / name / "onnx" / asked.precision
+    with (
+        kept(models / name, lambda folder: _build(folder, asked, shape)) as folder,
+        kept(graphs, partial(_export, folder, asked.precision)),
+    ):
+        pass
     return asked.model_copy(update={"models": models, "base": name})
 
 
@@ -53,6 +66,25 @@ def kept(folder: Path | None, build: Callable[[Path], None]) -> Iterator[Path]:
         draft.mkdir()
         build(draft)
         yield draft if folder is None else Path(shutil.move(draft, folder))
+
+
+def _export(base: Path, precision: Precision, folder: Path) -> None:
+    """Every graph without slots, held against torch."""
+    slotted = SlottedBase(load_base(base, attention="eager"))
+    slotted.eval().requires_grad_(False)
+    graphs: list[SlottedGraph] = [PlainGraph(graph) for graph in translator_graphs(slotted)]
+    parity = []
+    for graph in graphs:
+        path = folder / f"{graph.name}.onnx"
+        export_file(graph, path, precision)
+        parity.append(check_graph(graph, path, precision))
+    GraphSpec(
+        base=load_spec(base),
+        precision=precision,
+        graphs={graph.name: described(graph, folder) for graph in graphs},
+        banks=(),
+        parity=tuple(parity),
+    ).save(folder)
 
 
 def _build(folder: Path, asked: Rivals, shape: RandomShape) -> None:
