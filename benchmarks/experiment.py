@@ -247,7 +247,7 @@ class BackTranslation(Trial):
     sentences: int = Field(default=10_000, ge=1)
     chunk: int = Field(default=1000, ge=1)
     """Sentences that one system translates before the next one's turn."""
-    tried: int = Field(default=300, ge=1)
+    tried: int = Field(default=250, ge=1)
     """Further sentences, that settings are tried on."""
     most_tokens: int = Field(default=64, ge=1)
     """Of a sentence and of a translation, language token and end left out."""

@@ -22,7 +22,7 @@ Ways = Mapping[str, Translate]
 Opened = Callable[[BackTranslation], AbstractContextManager[Ways]]
 ROWS = (64, 256)
 """Of a batch of ours."""
-TOKENS = (1024, 2048, 4096, 8192)
+TOKENS = (1024, 2048, 4096)
 """Of a batch of CTranslate2's."""
 
 

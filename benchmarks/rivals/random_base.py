@@ -106,4 +106,4 @@ def _build(folder: Path, asked: Rivals, shape: RandomShape) -> None:
     model.get_input_embeddings().weight.data[config.eos_token_id] = 0.0
     model.half().save_pretrained(folder)
     spec = load_spec(base)
-    describe_base(folder, asked.base, spec.languages, spec.licence)
+    describe_base(folder, folder.name, spec.languages, spec.licence)

@@ -119,4 +119,4 @@ def test_the_fastest_way_is_kept():
 
     ways = {name: lambda name=name: way(name) for name in cost}
     assert fastest(ways, clock=lambda: now[0]) == "fast"
-    assert now[0] == 4 * 6
+    assert now[0] == 3 * 6
