@@ -76,6 +76,24 @@ def encoder_rivals(yaml: Yaml, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def fill_mask_rivals(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Fill masks by our engine and by other libraries on the same weights in turns."""
+    from benchmarks.experiment import FillMaskRivals
+    from benchmarks.rivals.measure_offline import measure_fillers
+
+    _keep("fill-mask-rivals", measure_fillers(FillMaskRivals.load(yaml, overrides or ())))
+
+
+@app.command()
+def back_translation(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Translate sentences of a corpus offline by our engine and by CTranslate2 in turns."""
+    from benchmarks.experiment import BackTranslation
+    from benchmarks.rivals.measure_offline import measure_back_translation
+
+    _keep("back-translation", measure_back_translation(BackTranslation.load(yaml, overrides or ())))
+
+
+@app.command()
 def training(yaml: Yaml, overrides: Overrides = None) -> None:
     """Train by our loop and by those of Hugging Face's example in turns."""
     from benchmarks.experiment import TrainingSpeed

@@ -165,10 +165,25 @@ class RandomBase(Trial):
 class SlotsCost(RandomBase):
     """The body of an encoder with modules in its slots beside the plain graph of the same base."""
 
+    aims: dict[Mix, float] = Field(default_factory=dict)
+    """Times the plain graph's time that a mix may take."""
+
     batches: tuple[tuple[int, int], ...] = ((1, 16), (8, 32), (32, 32))
     """Rows and tokens."""
     mixes: tuple[Mix, ...] = ("bare", "lora", "bottleneck", "every kind", "every kind twice")
     repetitions: int = Field(default=15, ge=1)
+
+
+class RandomShape(Frozen):
+    """A translator with random weights, which never ends a translation by itself."""
+
+    width: int
+    layers: int = Field(ge=1)
+    """Of the encoder, and as many of the decoder."""
+    heads: int
+    feed_forward: int
+    vocabulary: int
+    """At least that of the tokenizer."""
 
 
 class Rivals(Trial):
@@ -176,15 +191,66 @@ class Rivals(Trial):
 
     base: str
     """In ``models``, with its checkpoint, as rivals read that."""
+    random: RandomShape | None = None
+    """Random weights of this shape instead; the tokenizer is the base's."""
+    cache: Path = Path("runs/benchmarks")
+    """Where what is built for random weights is kept."""
     source: str
     target: str
     systems: tuple[str, ...]
     """The first is what the others are compared with; all are to translate like the last."""
+    aims: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """System → how many times its tokens a second the first is to write, greedily and in beams."""
     batches: tuple[tuple[int, int], ...] = ((1, 1), (8, 1), (32, 1), (1, 4), (8, 4))
     """Rows and beams."""
     most_tokens: int = Field(default=40, ge=1)
     """Of a translation, language token and end left out."""
     repetitions: int = Field(default=9, ge=1)
+
+
+class FillMaskRivals(Trial):
+    """Texts of several languages with a mask each, filled by several systems in turns."""
+
+    base: str
+    """In ``models``, with its checkpoint, as rivals read that."""
+    languages: tuple[str, ...]
+    """Of the rows, in turn."""
+    top_k: int = 5
+    systems: tuple[str, ...]
+    """The first is what the others are compared with."""
+    reference: str
+    """Of the systems: whose first words the others are held against."""
+    aims: dict[str, float] = Field(default_factory=dict)
+    """System → how many times its rows a second the first is to fill."""
+    rows: tuple[int, ...] = (1, 32)
+    batch_sizes: tuple[int, ...] = (1, 8, 32)
+    """That are tried with systems that have to be told one."""
+    repetitions: int = Field(default=15, ge=1)
+
+
+class BackTranslation(Trial):
+    """Sentences of a corpus translated offline by several systems, some at a time in turns."""
+
+    base: str
+    """In ``models``, with its checkpoint, as rivals read that."""
+    corpus: Path
+    language: str
+    """Of the sentences."""
+    pivot: str
+    """Into which they are translated."""
+    systems: tuple[str, ...]
+    """The first is what the others are compared with."""
+    reference: str
+    """Of the systems: whose translations the others are held against."""
+    aims: dict[str, float] = Field(default_factory=dict)
+    """System → how many times its sentences a second the first is to translate."""
+    sentences: int = Field(default=10_000, ge=1)
+    chunk: int = Field(default=1000, ge=1)
+    """Sentences that one system translates before the next one's turn."""
+    tried: int = Field(default=250, ge=1)
+    """Further sentences, that settings are tried on."""
+    most_tokens: int = Field(default=64, ge=1)
+    """Of a sentence and of a translation, language token and end left out."""
 
 
 class EncoderRivals(RandomBase):
@@ -195,6 +261,8 @@ class EncoderRivals(RandomBase):
     """The first is what the others are compared with."""
     references: tuple[str, str]
     """Whose numbers are right: of systems with modules, and of those that run the bare base."""
+    aims: dict[str, float] = Field(default_factory=dict)
+    """System → how many times the first system's time it is to take."""
     batches: tuple[tuple[int, int], ...] = ((1, 32), (8, 32), (32, 32))
     """Rows and tokens."""
     repetitions: int = Field(default=7, ge=1)

@@ -1,15 +1,19 @@
 """Tables of what computes: graphs, rivals and training loops side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from benchmarks.experiment import Loop, Mix
 from benchmarks.markdown import laid_out
 from benchmarks.side_by_side import (
+    BackTranslationPoint,
+    BackTranslationResult,
     CostPoint,
     CostResult,
     EncoderPoint,
     EncoderRivalsResult,
+    FillMaskPoint,
+    FillMaskResult,
     RivalPoint,
     RivalsResult,
     TrainingPoint,
@@ -41,7 +45,9 @@ def costs(result: CostResult) -> str:
         f"the methods' own defaults in the slots of a role, rows take them in turn; "
         f"{asked.threads} thread{'s' * (asked.threads > 1)}."
     )
-    head = ["rows x tokens", "plain graph, ms", *(MIXES[mix] for mix in asked.mixes)]
+    head = ["rows x tokens", "plain graph, ms"]
+    for mix in asked.mixes:
+        head += [MIXES[mix], *(["aim"] if mix in asked.aims else [])]
     rows = [_cost_row(result, batch) for batch in asked.batches]
     return laid_out(result, caption, head, rows)
 
@@ -49,7 +55,11 @@ def costs(result: CostResult) -> str:
 def _cost_row(result: CostResult, batch: tuple[int, int]) -> list[str]:
     points = [point for point in result.points if (point.rows, point.tokens) == batch]
     plain = median(each for point in points for each in point.plain)
-    return [f"{batch[0]} x {batch[1]}", f"{plain:.1f}", *map(_cost_cell, points)]
+    cells = [f"{batch[0]} x {batch[1]}", f"{plain:.1f}"]
+    for point in points:
+        aim = result.experiment.aims.get(point.mix)
+        cells += [_cost_cell(point), *([] if aim is None else [f"≤ {aim:.2f}"])]
+    return cells
 
 
 def _cost_cell(point: CostPoint) -> str:
@@ -67,8 +77,16 @@ def rivals(result: RivalsResult) -> str:
         f"{asked.precision}; {asked.threads} thread{'s' * (asked.threads > 1)}. `=` counts the "
         f"rows that read as those of {asked.systems[-1]}."
     )
+    if asked.random:
+        caption += (
+            f" Weights are random, of {asked.random.layers} + {asked.random.layers} layers x "
+            f"{asked.random.width} and {asked.random.vocabulary} words, our graphs without slots; "
+            f"no translation ends before it is cut, after {asked.most_tokens + 1} tokens."
+        )
     first, *others = asked.systems
-    head = ["rows, beams", first, *(cell for each in others for cell in (each, f"{first} ÷ it"))]
+    head = ["rows, beams", first]
+    for each in others:
+        head += [each, f"{first} ÷ it", *(["aim"] if each in asked.aims else [])]
     rows = [
         [f"{rows}, {beams}", *_rival_cells(result, result.of_batch(rows, beams))]
         for rows, beams in asked.batches
@@ -83,6 +101,8 @@ def _rival_cells(result: RivalsResult, points: Sequence[RivalPoint]) -> list[str
         cells.append(f"{median(speeds):.0f} ({min(speeds):.0f}–{max(speeds):.0f}); ={point.alike}")
         if number:
             cells.append(f"{result.ratio(point):.2f}")
+        if point.system in result.experiment.aims:
+            cells.append(_at_least(result.experiment.aims[point.system][point.beams > 1]))
     return cells
 
 
@@ -104,7 +124,19 @@ def encoders(result: EncoderRivalsResult) -> str:
         points = [each for each in result.points if each.system == system]
         cells = [cell for each in points for cell in _encoder_cells(result, each)]
         rows.append([system, *cells, f"{max(each.difference for each in points):.0e}"])
+    if asked.aims:
+        head.append("aim")
+        for row, system in zip(rows, asked.systems, strict=True):
+            row.insert(-1, _aim(asked.aims, system))
     return laid_out(result, caption, [*head, "difference"], rows)
+
+
+def _aim(aims: Mapping[str, float], system: str) -> str:
+    return _at_least(aims[system]) if system in aims else ""
+
+
+def _at_least(aim: float) -> str:
+    return f"≥ {aim:g}"
 
 
 def _encoder_cells(result: EncoderRivalsResult, point: EncoderPoint) -> list[str]:
@@ -112,6 +144,71 @@ def _encoder_cells(result: EncoderRivalsResult, point: EncoderPoint) -> list[str
     return [
         f"{median(times):.0f} ({min(times):.0f}–{max(times):.0f})",
         f"{result.ratio(point):.2f}",
+    ]
+
+
+def fill_masks(result: FillMaskResult) -> str:
+    """A row a system, for each number of rows its figures and what ours is to it."""
+    asked = result.experiment
+    caption = (
+        f"**{asked.title}** — texts to the {asked.top_k} likeliest words of a mask, rows a second, "
+        f"median (lowest–highest) of {asked.repetitions} repetitions in turns, and how many times "
+        f"that {asked.systems[0]} fills; {asked.base}, {asked.systems[0]} {asked.precision} with "
+        f"the module of each row's own language ({', '.join(asked.languages)} in turn), all others "
+        f"the bare base; {asked.threads} thread{'s' * (asked.threads > 1)}. `=` counts the rows "
+        f"whose first word is that of {asked.reference}. Of the settings tried, the fastest."
+    )
+    head = ["system", *(c for n in asked.rows for c in (f"{n} at once", "ours ÷ it", "settings"))]
+    rows = [
+        [
+            system,
+            *(
+                cell
+                for each in result.points
+                if each.system == system
+                for cell in _fill_cells(result, each)
+            ),
+            _aim(asked.aims, system),
+        ]
+        for system in asked.systems
+    ]
+    return laid_out(result, caption, [*head, "aim"], rows)
+
+
+def _fill_cells(result: FillMaskResult, point: FillMaskPoint) -> list[str]:
+    speeds = [1e3 * point.rows / each for each in point.milliseconds]
+    figures = f"{median(speeds):.0f} ({min(speeds):.0f}–{max(speeds):.0f}); ={point.alike}"
+    return [figures, f"{result.ratio(point):.2f}", point.settings]
+
+
+def back_translations(result: BackTranslationResult) -> str:
+    """A row a system."""
+    asked = result.experiment
+    runs = result.points[0].runs
+    caption = (
+        f"**{asked.title}** — {asked.sentences} sentences of {asked.corpus.name} from "
+        f"{asked.language} to {asked.pivot}, greedily, text to text, {asked.base}, at most "
+        f"{asked.most_tokens} tokens; {asked.systems[0]} {asked.precision} with the direction's "
+        f"module; sentences a second, median (lowest–highest) of {len(runs)} parts of "
+        f"{asked.chunk}, the systems in turns; {asked.threads} "
+        f"thread{'s' * (asked.threads > 1)}. `=` counts the sentences that read as those of "
+        f"{asked.reference}. Of the settings tried, on {asked.tried} other sentences, the fastest."
+    )
+    head = ["system", "settings", "sentences/s", "tokens/s", "=", f"{asked.systems[0]} ÷ it", "aim"]
+    rows = [_back_row(result, point) for point in result.points]
+    return laid_out(result, caption, head, rows)
+
+
+def _back_row(result: BackTranslationResult, point: BackTranslationPoint) -> list[str]:
+    speeds = [run.sentences / run.seconds for run in point.runs]
+    return [
+        point.system,
+        point.settings,
+        f"{median(speeds):.0f} ({min(speeds):.0f}–{max(speeds):.0f})",
+        f"{median(run.tokens / run.seconds for run in point.runs):.0f}",
+        str(point.alike),
+        f"{result.ratio(point):.2f}",
+        _aim(result.experiment.aims, point.system),
     ]
 
 

@@ -3,7 +3,9 @@
 from statistics import median
 
 from benchmarks.experiment import (
+    BackTranslation,
     EncoderRivals,
+    FillMaskRivals,
     Mix,
     Rivals,
     SlotsCost,
@@ -85,6 +87,38 @@ class EncoderPoint(Frozen):
     """Largest from its reference, as a share of the reference's largest number."""
 
 
+class FillMaskPoint(Frozen):
+    """A system with its repetitions of one batch of texts with masks."""
+
+    system: str
+    rows: int
+    settings: str
+    """That were the fastest."""
+    milliseconds: tuple[float, ...]
+    alike: int
+    """Rows whose first word is the reference's."""
+
+
+class ChunkRun(Frozen):
+    """Some sentences of a corpus, translated by one system."""
+
+    seconds: float
+    sentences: int
+    tokens: int
+    """It wrote."""
+
+
+class BackTranslationPoint(Frozen):
+    """A system with all its chunks."""
+
+    system: str
+    settings: str
+    """That were the fastest."""
+    runs: tuple[ChunkRun, ...]
+    alike: int
+    """Sentences that it translates as the reference does."""
+
+
 class CostResult(Measured):
     """What slots cost."""
 
@@ -127,6 +161,34 @@ class EncoderRivalsResult(Measured):
         first = self.of_batch(point.rows, point.tokens)[0]
         pairs = zip(first.milliseconds, point.milliseconds, strict=True)
         return median(other / one for one, other in pairs)
+
+
+class FillMaskResult(Measured):
+    """Fillers of masks side by side."""
+
+    experiment: FillMaskRivals
+    points: tuple[FillMaskPoint, ...]
+
+    def of_batch(self, rows: int) -> list[FillMaskPoint]:
+        """Every system's point, in their order."""
+        return [each for each in self.points if each.rows == rows]
+
+    def ratio(self, point: FillMaskPoint) -> float:
+        """How many times as many rows a second the first system fills: median of repetitions."""
+        pairs = zip(self.of_batch(point.rows)[0].milliseconds, point.milliseconds, strict=True)
+        return median(other / one for one, other in pairs)
+
+
+class BackTranslationResult(Measured):
+    """Translators of a corpus side by side."""
+
+    experiment: BackTranslation
+    points: tuple[BackTranslationPoint, ...]
+
+    def ratio(self, point: BackTranslationPoint) -> float:
+        """How many times as many sentences a second the first system makes: median of chunks."""
+        pairs = zip(self.points[0].runs, point.runs, strict=True)
+        return median(other.seconds / one.seconds for one, other in pairs)
 
 
 class TrainingResult(Measured):

@@ -7,14 +7,22 @@ from typing import Any, Literal
 from benchmarks import aim_tables, graph_tables, serving_tables
 from benchmarks.result import ChurnResult, ManyModulesResult, Measured, Result
 from benchmarks.serving_results import FirstRequestsResult, OverHttpResult, StartsResult
-from benchmarks.side_by_side import CostResult, EncoderRivalsResult, RivalsResult, TrainingResult
+from benchmarks.side_by_side import (
+    BackTranslationResult,
+    CostResult,
+    EncoderRivalsResult,
+    FillMaskResult,
+    RivalsResult,
+    TrainingResult,
+)
 from langmod.config import write_atomic
 from langmod.errors import ConfigError
 
 RESULTS = Path("benchmarks/results")
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 Kind = Literal[
-    "load", "engine", "many-modules", "churn", "slots", "rivals", "encoder-rivals", "training",
+    "load", "engine", "many-modules", "churn", "slots", "rivals", "encoder-rivals",
+    "fill-mask-rivals", "back-translation", "training",
     "over-http", "first-requests", "starts",
 ]  # fmt: skip
 KINDS: dict[Kind, type[Measured]] = {
@@ -25,6 +33,8 @@ KINDS: dict[Kind, type[Measured]] = {
     "slots": CostResult,
     "rivals": RivalsResult,
     "encoder-rivals": EncoderRivalsResult,
+    "fill-mask-rivals": FillMaskResult,
+    "back-translation": BackTranslationResult,
     "training": TrainingResult,
     "over-http": OverHttpResult,
     "first-requests": FirstRequestsResult,
@@ -38,6 +48,8 @@ MAKERS: dict[type[Measured], Callable[[Any], str]] = {
     CostResult: graph_tables.costs,
     RivalsResult: graph_tables.rivals,
     EncoderRivalsResult: graph_tables.encoders,
+    FillMaskResult: graph_tables.fill_masks,
+    BackTranslationResult: graph_tables.back_translations,
     TrainingResult: graph_tables.training,
     OverHttpResult: aim_tables.over_http,
     FirstRequestsResult: aim_tables.first_requests,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import experiment, serving_experiments
 from training.studies.definition import Study
 from training.studies.study import check_equal_steps, check_places
 
@@ -41,9 +42,20 @@ RUNS = sorted(
     {*CONFIGS.rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")} - {*STUDIES, *GROUNDS}
 )
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").rglob("*.yaml"))
-KINDS = {"experiments": "Experiment", "many-modules": "ManyModules", "churn": "Churn",
-         "slots": "SlotsCost", "rivals": "Rivals",
-         "encoder-rivals": "EncoderRivals", "training": "TrainingSpeed"}  # fmt: skip
+KINDS = {
+    "experiments": experiment.Experiment,
+    "many-modules": experiment.ManyModules,
+    "churn": experiment.Churn,
+    "slots": experiment.SlotsCost,
+    "rivals": experiment.Rivals,
+    "encoder-rivals": experiment.EncoderRivals,
+    "fill-mask-rivals": experiment.FillMaskRivals,
+    "back-translation": experiment.BackTranslation,
+    "training": experiment.TrainingSpeed,
+    "over-http": serving_experiments.OverHttp,
+    "first-requests": serving_experiments.FirstRequests,
+    "starts": serving_experiments.Starts,
+}
 """By the folder a file lies in."""
 
 
@@ -59,8 +71,7 @@ def test_every_run_loads(yaml):
 
 @pytest.mark.parametrize("yaml", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_loads_under_its_own_name(yaml):
-    kind = getattr(import_module("benchmarks.experiment"), KINDS[yaml.parent.name])
-    assert kind.load(yaml).name == yaml.stem
+    assert KINDS[yaml.parent.name].load(yaml).name == yaml.stem
 
 
 @pytest.mark.parametrize("yaml", STUDIES, ids=lambda path: path.stem)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 import yaml
 
-from benchmarks.experiment import EncoderRivals, Rivals
+from benchmarks.experiment import EncoderRivals, Rivals, Trial
 from benchmarks.result import Circumstances, graph_spec
 from benchmarks.rivals.encoders import ENCODERS
+from benchmarks.rivals.random_base import base_of
 from benchmarks.rivals.translators import TRANSLATORS, Checkpoint, Translate
 from benchmarks.side_by_side import (
     EncoderPoint,
@@ -37,20 +38,24 @@ def measure_rivals(asked: Rivals) -> RivalsResult:
     Raises:
         ConfigError: a system, or a language without sentences, that nobody knows.
     """
-    _known(asked.systems, TRANSLATORS)
-    circumstances = Circumstances.now([graph_spec(asked.models, asked.base, asked.precision)])
-    circumstances = circumstances.model_copy(
-        update={"versions": circumstances.versions | versions(LIBRARIES)}
-    )
+    known(asked.systems, TRANSLATORS)
     torch.set_num_threads(asked.threads)
+    own = base_of(asked)
+    circumstances = of_base(own, own.base)
     with ExitStack() as stack:
-        opened = {name: stack.enter_context(TRANSLATORS[name](asked)) for name in asked.systems}
+        opened = {name: stack.enter_context(TRANSLATORS[name](own)) for name in asked.systems}
         points = [
             point
             for rows, beams in asked.batches
-            for point in _points(asked, opened, texts_of(asked, rows), beams)
+            for point in _points(own, opened, texts_of(asked, rows), beams)
         ]
     return RivalsResult(experiment=asked, circumstances=circumstances, points=tuple(points))
+
+
+def of_base(asked: Trial, base: str) -> Circumstances:
+    """With the versions of the rivals."""
+    found = Circumstances.now([graph_spec(asked.models, base, asked.precision)])
+    return found.model_copy(update={"versions": found.versions | versions(LIBRARIES)})
 
 
 def measure_encoders(asked: EncoderRivals) -> EncoderRivalsResult:
@@ -60,7 +65,7 @@ def measure_encoders(asked: EncoderRivals) -> EncoderRivalsResult:
         ConfigError: a system that nobody knows.
     """
     names = dict.fromkeys([*asked.systems, *asked.references])
-    _known(names, ENCODERS)
+    known(names, ENCODERS)
     circumstances = Circumstances(
         machine=Machine.here(),
         versions=versions((*LIBRARIES, "langmod", "onnxruntime-gpu", "peft", "adapters")),
@@ -94,7 +99,12 @@ def _difference(found: Array, right: Array) -> float:
     return float(f"{np.abs(found - right).max() / np.abs(right).max():.3g}")
 
 
-def _known(names: Iterable[str], systems: Mapping[str, object]) -> None:
+def known(names: Iterable[str], systems: Mapping[str, object]) -> None:
+    """Checks the names of systems.
+
+    Raises:
+        ConfigError: a system that nobody knows.
+    """
     unknown = [name for name in names if name not in systems]
     if unknown:
         raise ConfigError(f"no system {', '.join(unknown)}; known: {', '.join(systems)}")
@@ -118,15 +128,18 @@ def _points(
     calls = {name: partial(translate, texts, beams) for name, translate in opened.items()}
     first, runs = in_turns(calls, asked.repetitions)
     last = first[asked.systems[-1]]
-    checkpoint = Checkpoint(asked)
-    tokens = {name: checkpoint.tokens(found) for name, found in first.items()}
+    checkpoint = Checkpoint.of(asked)
+    # Random ids read as text are not the ids that were written. All are cut at the same length,
+    # with a word where the end would be.
+    given = len(texts) * (asked.most_tokens + 1) if asked.random else None
+    tokens = {name: given or checkpoint.tokens(found) for name, found in first.items()}
     return [
         RivalPoint(
             system=name,
             rows=len(texts),
             beams=beams,
             runs=tuple(RivalRun(milliseconds=each, tokens=tokens[name]) for each in runs[name]),
-            alike=_alike(first[name], last),
+            alike=alike(first[name], last),
         )
         for name in asked.systems
     ]
@@ -151,5 +164,6 @@ def in_turns(
     return first, times
 
 
-def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+def alike(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many texts are those of the other in their places."""
     return sum(a == b for a, b in zip(one, other, strict=True))

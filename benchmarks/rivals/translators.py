@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from transformers import AutoTokenizer, M2M100ForConditionalGeneration, PreTrainedTokenizerBase
 
 from benchmarks.experiment import Rivals
+from benchmarks.rivals.random_base import kept
 from benchmarks.systems import open_engines, without_modules
 from langmod.bases import language_token
 from langmod.errors import LangmodError
@@ -58,12 +59,15 @@ def ours(asked: Rivals) -> Iterator[Translate]:
 class Checkpoint:
     """A base's folder as the rivals read it."""
 
-    def __init__(self, asked: Rivals) -> None:
-        self.folder = asked.models / asked.base
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
-        self.source, self.target = (
-            language_token(canonical(tag)) for tag in (asked.source, asked.target)
-        )
+    def __init__(self, folder: Path, source: str, target: str) -> None:
+        self.folder = folder
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        self.source, self.target = (language_token(canonical(tag)) for tag in (source, target))
+
+    @classmethod
+    def of(cls, asked: Rivals) -> Self:
+        """The base and languages that an experiment says."""
+        return cls(asked.models / asked.base, asked.source, asked.target)
 
     def read(self, texts: Sequence[str]) -> list[list[int]]:
         """Language token, text and end."""
@@ -88,10 +92,13 @@ def ctranslate2(asked: Rivals) -> Iterator[Translate]:
     import ctranslate2 as library
     from ctranslate2.converters import TransformersConverter
 
-    checkpoint = Checkpoint(asked)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "model"
-        TransformersConverter(str(checkpoint.folder)).convert(str(folder), quantization="int8")
+    checkpoint = Checkpoint.of(asked)
+
+    def build(folder: Path) -> None:
+        converter = TransformersConverter(str(checkpoint.folder))
+        converter.convert(str(folder), quantization="int8", force=True)
+
+    with kept(_place(asked, "ctranslate2"), build) as folder:
         model = library.Translator(
             str(folder), device="cpu", intra_threads=asked.threads, compute_type="int8"
         )
@@ -109,6 +116,11 @@ def ctranslate2(asked: Rivals) -> Iterator[Translate]:
             )
 
         yield translate
+
+
+def _place(asked: Rivals, name: str) -> Path | None:
+    """Where what a rival makes of a large base is kept."""
+    return asked.cache / name / asked.base if asked.random else None
 
 
 class Generates(Protocol):
@@ -146,14 +158,19 @@ def optimum(asked: Rivals) -> Iterator[Translate]:
     from optimum.onnxruntime import ORTModelForSeq2SeqLM, ORTQuantizer
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
-    checkpoint = Checkpoint(asked)
-    with tempfile.TemporaryDirectory() as name:
-        plain, small = Path(name) / "fp32", Path(name) / "int8"
-        ORTModelForSeq2SeqLM.from_pretrained(checkpoint.folder, export=True).save_pretrained(plain)
+    checkpoint = Checkpoint.of(asked)
+
+    def build(small: Path) -> None:
+        model = ORTModelForSeq2SeqLM.from_pretrained(checkpoint.folder, export=True)
         settings = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=True)
-        for file in sorted(plain.glob("*.onnx")):
-            quantizer = ORTQuantizer.from_pretrained(plain, file_name=file.name)
-            quantizer.quantize(save_dir=small, quantization_config=settings, file_suffix="")
+        with tempfile.TemporaryDirectory(dir=small.parent) as plain:
+            model.save_pretrained(plain)
+            del model
+            for file in sorted(Path(plain).glob("*.onnx")):
+                quantizer = ORTQuantizer.from_pretrained(plain, file_name=file.name)
+                quantizer.quantize(save_dir=small, quantization_config=settings, file_suffix="")
+
+    with kept(_place(asked, "optimum"), build) as small:
         options = SessionOptions()
         options.intra_op_num_threads = asked.threads
         model = ORTModelForSeq2SeqLM.from_pretrained(small, session_options=options)
@@ -163,7 +180,7 @@ def optimum(asked: Rivals) -> Iterator[Translate]:
 @contextmanager
 def torch_fp32(asked: Rivals) -> Iterator[Translate]:
     """Transformers in fp32: what all others are to translate like."""
-    checkpoint = Checkpoint(asked)
+    checkpoint = Checkpoint.of(asked)
     model = M2M100ForConditionalGeneration.from_pretrained(checkpoint.folder).float().eval()
     yield generated(model, checkpoint, asked)
 

@@ -185,7 +185,7 @@ def test_a_wide_module_that_is_not_used_any_more_leaves_with_its_width():
             assert use(bank, *narrow, *narrow, *narrow) == ["a", "b"]
             assert values(before, 0, "language.up").shape == (2, 32, WIDTH)
             assert values(before, 0, "language.up").sum() == 2 * 2 * WIDTH
-        assert bank.roles["language"].nbytes == budget_of(9, rank=2)
+        assert bank.roles["language"].nbytes == budget_of(8, rank=2)
         with bank.pin([Stack(module("b"))]) as after:
             assert values(after, 0, "language.up").shape == (2, 2, WIDTH)
             assert values(after, 0, "language.up").all()
