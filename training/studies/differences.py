@@ -73,11 +73,16 @@ def family(result: StudyResult, metric: Compared) -> list[Difference]:
 def paired_values(
     result: StudyResult, metric: str, case: tuple[str, str, str]
 ) -> tuple[list[float], list[float], bool]:
-    """Scores of arm and reference, and whether they are pairs of one seed."""
+    """Scores of arm and reference, and whether they are pairs of one seed.
+
+    An arm in which nothing is random has one score, the same for every seed: no runs that could
+    change places with others', but what the differences of the other arm's runs are taken from.
+    """
     arm, reference, language = case
     ours, theirs = (result.values(each, metric, language) for each in (arm, reference))
     common = sorted(ours.keys() & theirs.keys())
-    if result.paired and common:
+    fixed = any(run.seed is None and run.arm in {arm, reference} for run in result.runs)
+    if common and (result.paired or fixed):
         return [ours[seed] for seed in common], [theirs[seed] for seed in common], True
     return list(ours.values()), list(theirs.values()), False
 

@@ -173,6 +173,14 @@ def test_runs_without_common_seeds_are_not_paired(tmp_path):
         assert family(result, result.metrics[0])[0].p == pytest.approx(p)
 
 
+def test_an_arm_without_chance_is_no_sample(tmp_path):
+    changes = {"comparisons": [("good_one", "base"), ("good_one", "so & so")], "unequal": {}}
+    result = study_result(tmp_path, paired=False, **changes)
+    fixed, runs = family(result, result.metrics[0])
+    assert (fixed.paired, fixed.smallest_p, fixed.p) == (True, 2 / 2**5, 2 / 2**5)
+    assert (runs.paired, runs.smallest_p) == (False, pytest.approx(2 / 252))
+
+
 def test_two_arms_without_chance_are_not_tested(tmp_path):
     scores = SCORES | {"counted": {None: 5.0}}
     comparisons = [("counted", "base"), ("good_one", "base"), ("good_one", "counted")]
