@@ -22,9 +22,10 @@ from export.encoder_graphs import Body
 from export.graph import described, export_file, export_one
 from export.graphs import PlainGraph, SlottedGraph
 from langmod.architectures import Architecture, EncoderArchitecture
+from langmod.banks import stack_banks
 from langmod.machine import Machine, commit, versions
 from langmod.methods import METHODS, Method
-from langmod.slotted import SlottedBase, stack_banks
+from langmod.slotted import SlottedBase
 from langmod.specs import ROLES, BankSpec, Role
 from service.session import Array, Graph
 from service.settings import Settings

@@ -15,9 +15,10 @@ from export.parity import check_graph
 from export.quantize import halve_tables, quantize_products
 from export.translator_graphs import translator_graphs
 from langmod.architectures import load_base
+from langmod.banks import banks_of
 from langmod.bases import load_spec
 from langmod.digests import file_digest
-from langmod.slotted import SlottedBase, banks_of
+from langmod.slotted import SlottedBase
 from langmod.specs import GraphFile, GraphSpec, Parity, Precision
 
 

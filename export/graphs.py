@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from langmod.architectures import EncoderArchitecture
+from langmod.banks import banks_of
 from langmod.branching import SlotSource
-from langmod.slotted import BankSource, SlottedBase, banks_of
+from langmod.slotted import BankSource, SlottedBase
 from langmod.specs import ROLES, Axis, BankSpec, TensorSpec
 
 Feed = dict[str, Tensor]

@@ -18,13 +18,14 @@ from export.graphs import Feed, Sizes, SlottedGraph
 from export.parity import ParityError, run
 from export.translator_graphs import translator_graphs
 from langmod.architectures import Architecture, load_base
+from langmod.banks import banks_of, stack_banks
 from langmod.bases import load_spec
 from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.methods import METHODS
 from langmod.rows import Rows
 from langmod.sessions import opened
-from langmod.slotted import BankSource, SlottedBase, banks_of, stack_banks
+from langmod.slotted import BankSource, SlottedBase
 from langmod.specs import (
     FP32_TOLERANCE,
     ROLES,

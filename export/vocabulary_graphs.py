@@ -10,9 +10,10 @@ from torch import Tensor
 
 from export.graphs import EncoderGraph, Feed, Sizes, SlottedGraph, floats, ints, ragged_mask
 from langmod.architectures import EncoderArchitecture
+from langmod.banks import banks_of
 from langmod.branching import SlotSource
 from langmod.own_vocabulary import BIAS, ENTRY, EXIT, WORDS, OwnVocabulary
-from langmod.slotted import FixedSource, SlottedBase, banks_of
+from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import TensorSpec
 
 PREFIX = "language.xpt."

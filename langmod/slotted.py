@@ -6,7 +6,7 @@ trains, and a bank gathered by ``slots`` in an exported graph, so both run the s
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.jit._trace import is_tracing
 
 from langmod.architectures import Architecture, Stack, Sublayer
+from langmod.banks import MARKS, banks_of, columns_of
 from langmod.branching import Change, Found, Loaded, SlotSource, changed, gathered
 from langmod.composing import Composer, Group
 from langmod.rows import Around, Rows, Surroundings
-from langmod.specs import ROLES, BankSpec, Role
+from langmod.specs import ROLES, Role
 
 
 class FixedSource(SlotSource):
@@ -85,51 +86,6 @@ class RoleSources(SlotSource):
         return None if source is None else source.find(name, layer)
 
 
-def stack_banks(
-    banks: Iterable[BankSpec], modules: Sequence[tuple[Role, Mapping[str, Tensor]]]
-) -> dict[str, Tensor]:
-    """Banks of some modules in torch: slot 0 is zero, each role's modules follow in their order.
-
-    A free axis is as wide as the widest module; banks that no module fills are left out.
-    """
-    known, found = tuple(banks), {}
-    for bank in known:
-        if bank.marks:
-            found[bank.name] = _marks(bank, known, modules)
-            continue
-        rows = [tensors.get(bank.tensor) for role, tensors in modules if role == bank.role]
-        shapes = [row.shape for row in rows if row is not None]
-        if shapes:
-            widest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
-            padded = [_padded(row, widest) for row in [None, *rows]]
-            found[bank.name] = torch.stack(padded, bank.slot_axis)
-    return found
-
-
-def _marks(
-    marks: BankSpec, banks: Iterable[BankSpec], modules: Sequence[tuple[Role, Mapping[str, Tensor]]]
-) -> Tensor:
-    """``[S, K]``: at which places each module of a role has tensors."""
-    places = {bank.tensor: bank.place for bank in banks if bank.role == marks.role}
-    rows = [[0.0] * len(marks.marks)]
-    for role, tensors in modules:
-        if role == marks.role:
-            own = {places.get(name) for name in tensors}
-            rows.append([float(place in own) for place in marks.marks])
-    return torch.tensor(rows)
-
-
-def _padded(row: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    values = torch.zeros(shape)
-    if row is not None:
-        values[tuple(slice(0, size) for size in row.shape)] = row
-    return values
-
-
-MARKS = "marks"
-"""Name of the bank of each role that no module brings."""
-
-
 def _role(name: str) -> Role:
     return "language" if name.startswith("language.") else "task"
 
@@ -161,7 +117,7 @@ class SlottedBase(nn.Module):
         for role in ROLES:
             for method in METHODS.values():
                 method.attach(self, role)
-        self._columns = _columns(banks_of(architecture))
+        self._columns = columns_of(banks_of(architecture))
         for stack in architecture.stacks():
             for index, layer in enumerate(stack.layers):
                 self._hook_layer(stack, index, layer)
@@ -362,41 +318,3 @@ class Place(NamedTuple):
     layer: int
     sublayer: str | None
     """The one that a linear closes."""
-
-
-def banks_of(architecture: Architecture) -> tuple[BankSpec, ...]:
-    """Every bank that the registered methods and task heads need on a base."""
-    from langmod.methods import METHODS
-    from langmod.tasks import TASKS
-
-    banks = [
-        bank
-        for role in ROLES
-        for method in METHODS.values()
-        for bank in method.banks(architecture, role)
-    ]
-    if architecture.kind == "encoder":
-        banks += [bank for task in TASKS.values() for bank in task.head_banks(architecture.width)]
-    marks = [_marks_of(role, banks) for role in ROLES]
-    return (*banks, *marks)
-
-
-def _marks_of(role: Role, banks: Iterable[BankSpec]) -> BankSpec:
-    """The bank that says at which places the modules of a role have tensors."""
-    own = [bank.place for bank in banks if bank.role == role and bank.held == "slots"]
-    places = tuple(dict.fromkeys(each for each in own if each is not None))
-    shape = (f"S.{role}", len(places))
-    return BankSpec(name=f"{role}.{MARKS}", role=role, shape=shape, marks=places)
-
-
-def _columns(banks: Iterable[BankSpec]) -> dict[str, int]:
-    """Bank with a free axis → its place's column of the marks."""
-    known = tuple(banks)
-    columns = {
-        (bank.role, place): column for bank in known for column, place in enumerate(bank.marks)
-    }
-    return {
-        bank.name: columns[bank.role, bank.place or ""]
-        for bank in known
-        if (bank.role, bank.place or "") in columns
-    }

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
+from langmod.banks import banks_of, stack_banks
 from langmod.methods import METHODS
-from langmod.slotted import BankSource, SlottedBase, banks_of, stack_banks
+from langmod.slotted import BankSource, SlottedBase
 from langmod.specs import ROLES
 from tests.langmod import models
 from tests.langmod.heads import TASKS, library_answers, our_answers, states

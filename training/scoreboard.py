@@ -10,12 +10,12 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
+from langmod.banks import banks_of
 from langmod.bases import resolve_base
 from langmod.config import Frozen, RunConfig, write_atomic
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError, ModuleMismatch
 from langmod.languages import canonical
-from langmod.slotted import banks_of
 from langmod.specs import BaseSpec, Metric, ModuleManifest
 from langmod.store import Module, ModuleStore
 from training.cards import write_card_scores

@@ -7,15 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from langmod.architectures import EncoderArchitecture
+from langmod.banks import banks_of, stack_banks
 from langmod.rows import prompt_length
-from langmod.slotted import (
-    BankSource,
-    FixedSource,
-    RoleSources,
-    SlottedBase,
-    banks_of,
-    stack_banks,
-)
+from langmod.slotted import BankSource, FixedSource, RoleSources, SlottedBase
 from langmod.tasks import HeadTask
 from training.checkpoints import CheckedTrainer, finite
 from training.over_base import OverBase

@@ -129,9 +129,10 @@ def test_changed_weights_are_noticed(tmp_path):
 def test_training_and_serving_share_the_arithmetic(tiny_encoder):
     """The exported body with one module equals the torch model that training ran."""
     from langmod.architectures import load_base
+    from langmod.banks import stack_banks
     from langmod.methods import METHODS
     from langmod.rows import Rows
-    from langmod.slotted import FixedSource, SlottedBase, stack_banks
+    from langmod.slotted import FixedSource, SlottedBase
     from tests.langmod.models import module_for
 
     base = load_base(tiny_encoder)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from langmod.architectures import load_base
+from langmod.banks import stack_banks
 from langmod.methods import METHODS
 from langmod.sessions import opened
-from langmod.slotted import FixedSource, SlottedBase, stack_banks
+from langmod.slotted import FixedSource, SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROLES, GraphSpec
 from tests.langmod.models import module_for
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from langmod.banks import banks_of, stack_banks
 from langmod.methods import METHODS
 from langmod.methods.bitfit import QUERY_AND_MIDDLE
 from langmod.methods.perceptron import ACTIVATIONS
-from langmod.slotted import BankSource, FixedSource, SlottedBase, banks_of, stack_banks
+from langmod.slotted import BankSource, FixedSource, SlottedBase
 from langmod.specs import ROLES, ROW_TOLERANCE
 from tests.langmod.models import BASES, inputs_of, module_for, xlmr
 

@@ -10,11 +10,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, XLMRobertaForSequenceClassification
 
 from langmod.architectures import load_base
+from langmod.banks import banks_of, stack_banks
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.heads import read_head
 from langmod.methods import METHODS
 from langmod.rows import Rows, prompt_length
-from langmod.slotted import BankSource, FixedSource, SlottedBase, banks_of, stack_banks
+from langmod.slotted import BankSource, FixedSource, SlottedBase
 from langmod.specs import PROMPT, ROLES, ROW_TOLERANCE
 from tests.langmod import models
 from tests.langmod.models import inputs_of, module_for

@@ -7,9 +7,10 @@ from transformers import XLMRobertaModel
 
 from export import graph as graph_stage
 from export.encoder_graphs import Body
+from langmod.banks import stack_banks
 from langmod.methods import METHODS
 from langmod.sessions import opened
-from langmod.slotted import SlottedBase, stack_banks
+from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE
 from tests.langmod.models import inputs_of, module_for, xlmr
 from tests.langmod.references import adapters_model, peft_model

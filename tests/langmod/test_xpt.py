@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from langmod.banks import banks_of, stack_banks
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.methods import METHODS
-from langmod.slotted import BankSource, FixedSource, SlottedBase, banks_of, stack_banks
+from langmod.slotted import BankSource, FixedSource, SlottedBase
 from langmod.specs import ROW_TOLERANCE
 from langmod.word_vectors import STARTS, Spelling, Transfer
 from tests.bases import make_tokenizer
