@@ -211,7 +211,7 @@ class Trial:
     async def _publish(self) -> None:
         while True:
             await asyncio.to_thread(self.fleet.change_something)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.03)
 
     async def _client(self, rows: int) -> None:
         while self.counts["right"] < rows:
