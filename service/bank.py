@@ -57,6 +57,10 @@ class Pinned:
     """``[B, 2]`` int64: language slot, task slot."""
     tables: Mapping[str, Table]
 
+    def take(self, places: Sequence[int]) -> "Pinned":
+        """Some of the rows."""
+        return Pinned(self.slots[list(places)], self.tables)
+
 
 class Bank:
     """The banks of one base's graphs."""

@@ -23,6 +23,9 @@ ARRANGED = "graphs"
 """Folder in the cache."""
 QUIET = 3
 """ONNX Runtime's log level for errors only."""
+NARROW = 512
+"""Width of a base below which its products are so small that threads lose more by sharing one than
+they save."""
 
 
 class Graph:
@@ -118,9 +121,12 @@ class GraphSet:
         graphs = folder / "onnx" / settings.precision
         self.spec = GraphSpec.load(graphs)
         self.base = self.spec.base
+        narrow = settings.provider == "cpu" and self.base.width < NARROW
+        self.side_by_side = settings.threads if narrow else 1
+        """Runs that are to go on at once, each on threads of its own."""
+        own = settings.model_copy(update={"threads": settings.threads // self.side_by_side})
         self._graphs = {
-            name: Graph(graphs / file.file, file, settings)
-            for name, file in self.spec.graphs.items()
+            name: Graph(graphs / file.file, file, own) for name, file in self.spec.graphs.items()
         }
 
     def __getitem__(self, name: str) -> Graph:
