@@ -93,8 +93,10 @@ class ManyModules(Trial):
     copies: Copies
     work: Work
     """What is asked of every module; its languages in turn."""
-    slots: tuple[int, ...] = (1000, 256, 128, 64, 32, 16)
+    slots: tuple[int, ...] = (1024, 256, 128, 64, 32, 16)
     """The first is what the others are compared with."""
+    aims: dict[int, float] = Field(default_factory=dict)
+    """Slots → least share of the first one's texts a second, in Zipf's traffic."""
     module_bytes: int = 512 * MEBIBYTE
     """Memory for modules beside the slots; the first has enough for all."""
     traffics: tuple[Traffic, ...] = ("zipf", "uniform")
@@ -147,6 +149,8 @@ class TrainingSpeed(Trial):
         TrainingArm(loop="padded"),
     )
     """The first is what the others are compared with."""
+    aim: float
+    """How many times as many tokens it is to read."""
     warm_up: int = Field(default=2, ge=1)
     """Steps before the clock starts, in each repetition."""
     steps: int = Field(default=6, ge=1)

@@ -14,5 +14,10 @@ def laid_out(
         f"{now.machine.processor}, {now.machine.cores} cores, load {now.machine.load_average:g} "
         f"at the start; commit {', '.join(f'`{each}`' for each in (now.commit, *now.bases))}."
     )
-    lines = [head, ["--:"] * len(head), *rows]
-    return "\n".join([f"{caption} {where}", "", *(f"| {' | '.join(line)} |" for line in lines)])
+    return f"{caption} {where}\n\n{as_table(head, rows)}"
+
+
+def as_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The first column to the left, figures to the right."""
+    lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

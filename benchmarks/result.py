@@ -149,6 +149,18 @@ class ManyModulesResult(Measured):
     experiment: ManyModules
     points: tuple[SlotsPoint, ...]
 
+    def of_slots(self, slots: int) -> list[SlotsPoint]:
+        """Every traffic's point, in their order."""
+        return [point for point in self.points if point.slots == slots]
+
+    def share(self, slots: int, traffic: Traffic) -> float:
+        """Of the texts a second with the first number of slots."""
+        own, first = (
+            next(point for point in self.of_slots(count) if point.traffic == traffic)
+            for count in (slots, self.experiment.slots[0])
+        )
+        return own.median("texts_per_second") / first.median("texts_per_second")
+
 
 class ChurnResult(Measured):
     """The memory of this process, again and again."""

@@ -8,7 +8,6 @@ from benchmarks.result import (
     ManyModulesResult,
     Result,
     Runs,
-    SlotsPoint,
 )
 
 ARMS: dict[Arm, str] = {
@@ -62,29 +61,22 @@ def many_modules(result: ManyModulesResult) -> str:
         f"{different} answers differ from the same request alone with all modules resident."
     )
     rows = [
-        [str(slots), f"{_points(result, slots)[0].banks_mib:.0f}", *_slots_cells(result, slots)]
+        [str(slots), f"{result.of_slots(slots)[0].banks_mib:.0f}", *_slots_cells(result, slots)]
         for slots in asked.slots
     ]
     return laid_out(result, caption, ["slots", "banks, MiB", *heads], rows)
 
 
 def _slots_cells(result: ManyModulesResult, slots: int) -> list[str]:
-    firsts = _points(result, result.experiment.slots[0])
-    pairs = zip(_points(result, slots), firsts, strict=True)
     return [
         cell
-        for point, first in pairs
-        for cell in (_cell(point), f"{point.hits:.0%}", _ratio(point, first))
+        for point in result.of_slots(slots)
+        for cell in (
+            _cell(point),
+            f"{point.hits:.0%}",
+            f"{result.share(slots, point.traffic):.2f}",
+        )
     ]
-
-
-def _points(result: ManyModulesResult, slots: int) -> list[SlotsPoint]:
-    """Of every traffic."""
-    return [point for point in result.points if point.slots == slots]
-
-
-def _ratio(point: Runs, first: Runs) -> str:
-    return f"{point.median('texts_per_second') / first.median('texts_per_second'):.2f}"
 
 
 def churn(result: ChurnResult) -> str:

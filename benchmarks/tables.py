@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks import aim_tables, graph_tables, serving_tables
+from benchmarks.goals import goal_table
 from benchmarks.result import ChurnResult, ManyModulesResult, Measured, Result
 from benchmarks.serving_results import FirstRequestsResult, OverHttpResult, StartsResult
 from benchmarks.side_by_side import (
@@ -77,7 +78,8 @@ def write_tables(readme: Path) -> int:
     if not (start and end):
         raise ConfigError(f"{readme} has no {START} … {END} to put the tables between")
     results.sort(key=lambda each: (each[1].experiment.name, list(KINDS).index(each[0])))
-    tables = "\n\n".join(table(result) for _, result in results)
+    in_order = [result for _, result in results]
+    tables = "\n\n".join(filter(None, [goal_table(in_order), *map(table, in_order)]))
     write_atomic(readme, f"{before}{START}\n\n{tables}\n\n{END}{after}")
     return len(results)
 

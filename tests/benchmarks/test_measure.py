@@ -84,7 +84,7 @@ def test_tables_go_between_the_markers(result, tmp_path, monkeypatch):
     assert text == f"before\n{START}\n\n{table(result)}\n\n{END}\nafter\n"
     assert "old" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert [row.split("|")[1].strip() for row in rows] == ["at once", "--:", "1", "4"]
+    assert [row.split("|")[1].strip() for row in rows] == ["at once", ":--", "1", "4"]
     readme.write_text("no markers", encoding="utf-8")
     with pytest.raises(ConfigError, match="to put the tables between"):
         write_tables(readme)

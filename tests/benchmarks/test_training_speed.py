@@ -20,7 +20,8 @@ def asked(tmp_path_factory):
     config = small_config(folder)
     build_corpus(config)
     return TrainingSpeed(
-        name="t", title="T", size="nano", tokenizer=folder / "tokenizer", corpus=config.output,
+        name="t", title="T", aim=2, size="nano",
+        tokenizer=folder / "tokenizer", corpus=config.output,
         languages=("khk", "eng"), block_tokens=48, batch_size=4, warm_up=1, steps=2,
         repetitions=2, arms=(TrainingArm(loop="langmod"), TrainingArm(loop="padded", bf16=False)),
     )  # fmt: skip

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.bases import make_base
 from tests.training.corpora import small_config
 from training.corpus import build_corpus
+from training.tokenizer import TokenizerConfig, train_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,23 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = small_config(tmp_path_factory.mktemp("corpus"))
     build_corpus(config)
     return config.output
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nano encoder of random weights; each file's own, as tests publish beside it."""
+    folder = tmp_path_factory.mktemp("bases") / "nano"
+    make_base(folder, "encoder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vocabulary of Mongolian alone."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(
+        TokenizerConfig(
+            corpus=small_corpus, output=folder, kind="encoder", vocabulary=420, languages=("khk",)
+        )
+    )
+    return folder

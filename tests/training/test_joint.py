@@ -8,7 +8,6 @@ from transformers import AutoTokenizer
 
 from langmod.architectures import load_base
 from langmod.errors import ConfigError
-from tests.bases import make_base
 from tests.training.runs import QUICK, losses
 from training.base import start
 from training.joint import (
@@ -28,13 +27,6 @@ EVERYTHING = {
     "contrast": {"pairs": 2, "tokens": 24},
     "adversary": {"kind": "wasserstein", "bound": "penalty", "critic_steps": 2, "strength": 0.1},
 }
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("joint") / "base"
-    make_base(folder, "encoder")
-    return folder
 
 
 def config(folder, base, corpus, **changes):

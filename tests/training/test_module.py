@@ -26,13 +26,6 @@ LONGER = QUICK | {"steps": 40, "save_every": 40}
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bases") / "nano"
-    make_base(folder, "encoder")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def topics(tmp_path_factory):
     """Labelled text in two languages whose words give the topic away."""
     folder = tmp_path_factory.mktemp("topics")

@@ -17,28 +17,8 @@ from training.corpus import read_text
 from training.module import train_module
 from training.score import Sample, open_base, read_scores
 from training.scoreboard import ScoreConfig, encoder_of, score_published, tensors_of
-from training.tokenizer import TokenizerConfig, train_tokenizer
 
 LONGER = QUICK | {"steps": 60, "batch_size": 8, "learning_rate": 1e-2}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bases") / "nano"
-    make_base(folder, "encoder")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(small_corpus, tmp_path_factory):
-    """A vocabulary of Mongolian alone."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer(
-        TokenizerConfig(
-            corpus=small_corpus, output=folder, kind="encoder", vocabulary=420, languages=("khk",)
-        )
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

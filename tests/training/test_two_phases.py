@@ -9,7 +9,6 @@ from langmod.architectures import load_base
 from langmod.bases import load_spec
 from langmod.errors import ConfigError
 from langmod.methods import METHODS
-from tests.bases import make_base
 from tests.text import SENTENCES
 from tests.training.runs import QUICK, base_config, module_config
 from training.adopt import AdoptConfig, adopt_encoder
@@ -18,25 +17,6 @@ from training.corpus import read_text
 from training.module import load_run, train_module
 from training.new_vocabulary import VocabularyConfig, replace_vocabulary
 from training.studies.measure import MeasureConfig, measure
-from training.tokenizer import TokenizerConfig, train_tokenizer
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bases") / "nano"
-    make_base(folder, "encoder")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(small_corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer(
-        TokenizerConfig(
-            corpus=small_corpus, output=folder, kind="encoder", vocabulary=420, languages=("khk",)
-        )
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

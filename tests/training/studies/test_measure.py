@@ -22,13 +22,6 @@ from training.studies.translations import read_translations
 from training.translation_score import Pieces
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("measured") / "base"
-    make_base(folder, "encoder")
-    return folder
-
-
 def test_the_rest_of_a_word_is_hidden_with_its_token(base):
     scored = open_base(str(base))
     special = Special.read_by(scored.encoder)

@@ -11,13 +11,6 @@ from training.score import read_scores
 from training.studies.probe import ProbeConfig, Reader, nearest, probe
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("probed") / "base"
-    make_base(folder, "encoder")
-    return folder
-
-
 def test_the_nearest_is_found_by_direction():
     left = np.array([[1, 0], [0, 1], [1, 1]], np.float32)
     right = np.array([[5, 0.1], [0.1, 0.9], [3, 0]], np.float32)

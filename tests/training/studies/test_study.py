@@ -10,7 +10,6 @@ import time
 import pytest
 
 from langmod.errors import ConfigError
-from tests.bases import make_base
 from tests.training.runs import QUICK
 from training.ngram import NgramConfig
 from training.studies.definition import Stage, Study, folder_name
@@ -54,13 +53,6 @@ MEASURE = {
         "out": "${run}/measured",
     },
 }
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("studied") / "base"
-    make_base(folder, "encoder")
-    return folder
 
 
 @pytest.fixture

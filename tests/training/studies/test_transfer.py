@@ -6,7 +6,6 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from langmod.errors import ConfigError
-from tests.bases import make_base
 from tests.training.runs import QUICK, module_config
 from training.module import load_run, train_module
 from training.score import open_base
@@ -21,13 +20,6 @@ WORDS = {
     "kor": {"sport": "공 팀 골", "food": "빵 우유 국"},
 }
 LONGER = QUICK | {"steps": 30, "batch_size": 8, "learning_rate": 2e-2}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("moved") / "base"
-    make_base(folder, "encoder")
-    return folder
 
 
 @pytest.fixture(scope="module")
