@@ -1,5 +1,6 @@
 """Source sentences to finished hypotheses: the encoder once, then decoder steps to the end."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,13 +10,16 @@ import onnxruntime as ort
 from langmod.encoding import IntArray
 from langmod.specs import BaseSpec
 from service.bank import NO_PROMPT, Pinned
-from service.rows import Value, batch_shape, mask_of, words_of
+from service.rows import Value, batch_shape, length_of, mask_of, words_of
 from service.searches import Hypothesis, Search, SearchPlan, search_for
 from service.session import Array, Graph, GraphSet
 from service.tables import Table
 
 STILL_CARRIED = 0.75
 """Sentences are taken out of a group when no more than this share of it still runs."""
+BIAS = "cross.bias"
+HIDDEN = float(np.finfo(np.float32).min)
+"""What is added to the scores of padding."""
 HYPOTHESES = 256
 """Of one group at most: the scores of the whole vocabulary are made for each."""
 
@@ -52,12 +56,35 @@ class Sources:
         cross = {name: _taken(value, places) for name, value in self.cross.items()}
         return Sources(cross, self.slots[places])
 
+    @classmethod
+    def joined(cls, parts: Sequence["Sources"], order: Sequence[int]) -> "Sources":
+        """Parts one after the other, padded to the longest, as rows of another order."""
+        cross = {
+            name: _joined([part.cross[name] for part in parts], HIDDEN if name == BIAS else 0)
+            for name in parts[0].cross
+        }
+        return cls(cross, np.concatenate([part.slots for part in parts])).take(order)
+
 
 def _taken(value: Value, places: Sequence[int]) -> Value:
     if isinstance(value, ort.OrtValue):
         rows = np.ascontiguousarray(value.numpy()[places])
         return ort.OrtValue.ortvalue_from_numpy(rows, value.device_name(), 0)
     return value[places]
+
+
+def _joined(parts: Sequence[Value], padding: float) -> Array:
+    """``[B, …, T, …]`` of several batches, T being the axis after heads, or the last."""
+    arrays = [each.numpy() if isinstance(each, ort.OrtValue) else each for each in parts]
+    axis = min(2, arrays[0].ndim - 1)
+    longest = max(each.shape[axis] for each in arrays)
+    room = [[(0, 0)] * each.ndim for each in arrays]
+    for pad, each in zip(room, arrays, strict=True):
+        pad[axis] = (0, longest - each.shape[axis])
+    padded = [
+        np.pad(each, pad, constant_values=padding) for each, pad in zip(arrays, room, strict=True)
+    ]
+    return np.concatenate(padded)
 
 
 class Decoder:
@@ -80,6 +107,18 @@ class Decoder:
         return [search.best() for search in searches]
 
     def _read(self, sentences: Sequence[Sentence], pinned: Pinned) -> Sources:
+        """All sentences through the encoder; short ones are not padded to long ones there."""
+        groups = _alike([length_of(each) for each in sentences])
+        parts = [
+            self._read_alike([sentences[place] for place in places], pinned.take(places))
+            for places in groups
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = [place for places in groups for place in places]
+        return Sources.joined(parts, np.argsort(order).tolist())
+
+    def _read_alike(self, sentences: Sequence[Sentence], pinned: Pinned) -> Sources:
         shape = batch_shape(sentences, self._base)
         mask, words = mask_of(sentences, shape), words_of(sentences, shape, self._graphs)
         feeds = {"words": words, "mask": mask, "slots": pinned.slots}
@@ -105,6 +144,21 @@ class Decoder:
                 if not search.done:
                     own = slice(at * width, (at + 1) * width)
                     search.advance(scores[own], successors[own])
+
+
+def _alike(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of sentences that are read together.
+
+    The longest with all of more than half its length; of the others the same, and so on.
+    """
+    groups: list[list[int]] = []
+    shortest = math.inf
+    for place in sorted(range(len(lengths)), key=lambda each: -lengths[each]):
+        if lengths[place] <= shortest:
+            groups.append([])
+            shortest = lengths[place] / 2
+        groups[-1].append(place)
+    return groups if len(groups) > 1 else [list(range(len(lengths)))]
 
 
 def _groups(searches: Sequence[Search]) -> list[list[int]]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from langmod.encoding import TextEncoder
 from langmod.errors import BadRequest, LangmodError, Unavailable
@@ -80,6 +80,9 @@ class Spoken:
 class Engine(ABC, Generic[Row]):
     """One base: its graphs, tokenizer, modules, bank and queue."""
 
+    alike: ClassVar[bool] = True
+    """Whether the rows of a batch are of like length, as each is padded to the longest."""
+
     def __init__(
         self, folder: Path, settings: Settings, identifier: LanguageIdentifier | None
     ) -> None:
@@ -98,7 +101,9 @@ class Engine(ABC, Generic[Row]):
         self.bank = Bank(banks, settings.room, self._note_bank)
         self._identifier = identifier
         self._threads = ThreadPoolExecutor(self.graphs.side_by_side, f"part-{self.base.name}")
-        self.scheduler: Scheduler[Row, Any] = Scheduler(self.base.name, self.run, settings.limits)
+        self.scheduler: Scheduler[Row, Any] = Scheduler(
+            self.base.name, self.run, settings.limits, self.alike
+        )
 
     @abstractmethod
     def execute(self, rows: list[Row], pinned: Pinned) -> Sequence[Any]:
@@ -119,8 +124,7 @@ class Engine(ABC, Generic[Row]):
         count = min(self.graphs.side_by_side, len(rows) // ROWS)
         if count <= 1:
             return self.execute(rows, pinned)
-        order = sorted(range(len(rows)), key=lambda place: rows[place].length)
-        parts = [order[first::count] for first in range(count)]
+        parts = parts_by_length([row.length for row in rows], count)
         running = [
             self._threads.submit(self.execute, [rows[place] for place in part], pinned.take(part))
             for part in parts
@@ -239,6 +243,20 @@ class Engine(ABC, Generic[Row]):
             if isinstance(each, Prepared):
                 for key in each.row.stack.keys:
                     metrics.MODULE_TEXTS.labels(self.base.name, key.partition("@")[0]).inc()
+
+
+def parts_by_length(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Places of rows in at most ``count`` parts of about as many tokens, like beside like.
+
+    Short rows are not padded to long ones, and do not wait for their last tokens.
+    """
+    parts: list[list[int]] = [[] for _ in range(count)]
+    before, tokens = 0, sum(lengths)
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        middle = before + lengths[place] / 2
+        parts[int(count * middle / tokens)].append(place)
+        before += lengths[place]
+    return [part for part in parts if part]
 
 
 def _not_empty(text: Text) -> Text:

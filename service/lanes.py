@@ -47,7 +47,9 @@ Row = TypeVar("Row", bound=Waiting)
 class Lanes(Generic[Row]):
     """Rows by language and padded length; batches take from the languages in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, alike: bool = True) -> None:
+        """``alike``: whether the rows of a batch are to be of like length."""
+        self._alike = alike
         self._lanes: dict[str, dict[int, deque[Row]]] = {}
         self._turns: deque[str] = deque()
         self.rows = 0
@@ -67,15 +69,22 @@ class Lanes(Generic[Row]):
     def take(self, tokens: int, rows: int) -> list[Row]:
         """The next batch: at most so many rows, and tokens after padding to its longest row.
 
-        The language whose turn it is gives its oldest row, which sets the batch's length; then the
-        languages in turn give rows between half that length and that length. A row longer than the
-        budget goes alone.
+        The language whose turn it is gives its oldest row; then the languages in turn give rows
+        that go with it, where rows are to be alike those between half its length and its length. A
+        row longer than the budget goes alone.
         """
         first = self._take_oldest()
         if first is None:
             return []
-        width = padded(first.length)
-        batch = [first, *self._take_alike(width, min(rows, tokens // width) - 1)]
+        batch, width, passed = [first], padded(first.length), 0
+        while len(batch) < rows and passed < len(self._turns):
+            lane = self._next_lane()
+            row = self._pop(lane, self._fitting(lane, width, tokens // (len(batch) + 1)))
+            if row is None:
+                passed += 1
+                continue
+            batch.append(row)
+            width, passed = max(width, padded(row.length)), 0
         self._drop_empty()
         return batch
 
@@ -102,24 +111,18 @@ class Lanes(Generic[Row]):
     def _take_oldest(self) -> Row | None:
         for _ in range(len(self._turns)):
             lane = self._next_lane()
-            waiting = [length for length, queue in lane.items() if queue]
-            oldest = sorted(waiting, key=lambda length: lane[length][0].arrived)
-            if (row := self._pop(lane, oldest)) is not None:
+            if (row := self._pop(lane, _oldest_first(lane))) is not None:
                 return row
         self._drop_empty()
         return None
 
-    def _take_alike(self, width: int, room: int) -> Iterator[Row]:
-        passed = 0
-        while room > 0 and passed < len(self._turns):
-            lane = self._next_lane()
-            alike = sorted((each for each in lane if width / 2 < each <= width), reverse=True)
-            row = self._pop(lane, alike)
-            if row is None:
-                passed += 1
-                continue
-            passed, room = 0, room - 1
-            yield row
+    def _fitting(self, lane: dict[int, deque[Row]], width: int, longest: int) -> list[int]:
+        """Lengths of a lane that go with a batch so wide, those to be preferred first."""
+        if width > longest:
+            return []
+        if self._alike:
+            return sorted((each for each in lane if width / 2 < each <= width), reverse=True)
+        return [each for each in _oldest_first(lane) if each <= longest]
 
     def _next_lane(self) -> dict[int, deque[Row]]:
         language = self._turns[0]
@@ -145,3 +148,9 @@ class Lanes(Generic[Row]):
             if not lane:
                 del self._lanes[language]
         self._turns = deque(each for each in self._turns if each in self._lanes)
+
+
+def _oldest_first(lane: dict[int, deque[Row]]) -> list[int]:
+    """Lengths of a lane at which rows wait, by who came first."""
+    waiting = [length for length, queue in lane.items() if queue]
+    return sorted(waiting, key=lambda length: lane[length][0].arrived)

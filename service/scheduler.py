@@ -91,11 +91,13 @@ class Scheduler(Generic[Row, Answer]):
         name: str,
         run: Callable[[list[Row]], Sequence[Answer | Exception]],
         limits: Limits,
+        alike: bool = True,
     ) -> None:
+        """``alike``: whether a batch costs what its longest row does times its rows."""
         self.name = name
         self.limits = limits
         self._run = run
-        self._lanes: Lanes[Ticket[Row, Answer]] = Lanes()
+        self._lanes: Lanes[Ticket[Row, Answer]] = Lanes(alike)
         self._changed = threading.Condition()
         self._closed = False
         self._tokens_a_second = 0.0

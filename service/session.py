@@ -31,8 +31,8 @@ they save."""
 class Graph:
     """One ONNX file, ready to run."""
 
-    def __init__(self, path: Path, spec: GraphFile, settings: Settings) -> None:
-        """Opens the file.
+    def __init__(self, path: Path, spec: GraphFile, settings: Settings, arena: bool = True) -> None:
+        """Opens the file; without an ``arena`` its memory comes from the system each time.
 
         Raises:
             ConfigError: the file is missing or not the one graph.json describes.
@@ -44,7 +44,7 @@ class Graph:
         self.inputs = frozenset(tensor.name for tensor in spec.inputs)
         self._outputs = [tensor.name for tensor in spec.outputs]
         self._device = settings.provider
-        self._session = _session(path, spec.sha256, settings)
+        self._session = _session(path, spec.sha256, settings, arena)
         self._session.disable_fallback()
         active = self._session.get_providers()[0]
         if active != PROVIDERS[settings.provider]:
@@ -125,8 +125,12 @@ class GraphSet:
         self.side_by_side = settings.threads if narrow else 1
         """Runs that are to go on at once, each on threads of its own."""
         own = settings.model_copy(update={"threads": settings.threads // self.side_by_side})
+        # Runs side by side wait for one another at an arena, hundreds of times in each of a
+        # translation's short steps. An encoder has one long run instead, and its arena less memory.
+        arena = not (narrow and self.base.kind == "translator")
         self._graphs = {
-            name: Graph(graphs / file.file, file, own) for name, file in self.spec.graphs.items()
+            name: Graph(graphs / file.file, file, own, arena)
+            for name, file in self.spec.graphs.items()
         }
 
     def __getitem__(self, name: str) -> Graph:
@@ -136,10 +140,12 @@ class GraphSet:
         return name in self._graphs
 
 
-def _session(path: Path, digest: str, settings: Settings) -> ort.InferenceSession:
+def _session(path: Path, digest: str, settings: Settings, arena: bool) -> ort.InferenceSession:
     if settings.provider == "cpu":
         folder = settings.cache.expanduser() / ARRANGED
-        return arranged_session(path, digest, folder, options(settings))
+        own = options(settings)
+        own.enable_cpu_mem_arena = arena
+        return arranged_session(path, digest, folder, own)
     return ort.InferenceSession(path, options(settings), providers=[PROVIDERS[settings.provider]])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 from zlib import crc32
 
 import numpy as np
@@ -72,6 +73,9 @@ class TranslatorRow:
 
 class TranslatorEngine(Engine[TranslatorRow]):
     """Serves translate and back_translate."""
+
+    alike: ClassVar[bool] = False
+    """A step of the decoder takes little longer for more rows: none waits for another batch."""
 
     def __init__(
         self, folder: Path, settings: Settings, identifier: LanguageIdentifier | None

@@ -231,6 +231,24 @@ def test_finished_sentences_leave_the_batch(graphs, sentences, monkeypatch):
     assert [len(some) for some in found] == [1] * len(asked)
 
 
+def test_short_sentences_are_not_padded_to_long_ones_when_read(graphs, sentences, monkeypatch):
+    whole = decode(graphs["fp32"], sentences)
+    read = []
+    encode = Decoder._read_alike
+
+    def noting(decoder, some, pinned):
+        read.append(sorted(len(each.token_ids) for each in some))
+        return encode(decoder, some, pinned)
+
+    monkeypatch.setattr(Decoder, "_read_alike", noting)
+    assert_same(decode(graphs["fp32"], sentences), whole, ROW_TOLERANCE)
+    lengths = sorted(len(each.token_ids) for each in sentences)
+    assert sorted(length for group in read for length in group) == lengths
+    assert len(read) > 1
+    assert all(group[0] > group[-1] / 2 for group in read)
+    assert_same(whole, decode_alone(graphs["fp32"], sentences), ROW_TOLERANCE)
+
+
 def test_a_large_group_is_decoded_in_parts(graphs, sentences, monkeypatch):
     asked = planned(sentences, beams=2)
     whole = decode(graphs["fp32"], asked)

@@ -15,8 +15,8 @@ class Row:
     left: bool = False
 
 
-def filled(rows):
-    lanes = Lanes()
+def filled(rows, alike=True):
+    lanes = Lanes(alike)
     for index, row in enumerate(rows):
         row.arrived = index
         lanes.put(row)
@@ -48,6 +48,15 @@ def test_a_batch_holds_alike_lengths_within_its_budget():
     assert [row.length for row in lanes.take(tokens=200, rows=10)] == [60, 40, 64]
     assert [row.length for row in lanes.take(tokens=200, rows=10)] == [33]
     assert [row.length for row in lanes.take(tokens=200, rows=10)] == [8]
+
+
+def test_where_length_does_not_matter_a_batch_takes_who_came_first():
+    rows = [Row("mn", 9), Row("ko", 60), Row("mn", 30), Row("ko", 90), Row("mn", 8)]
+    lanes = filled(rows, alike=False)
+    # Three times 64 tokens after padding; a fourth row or one of 96 would be over the budget.
+    assert [row.length for row in lanes.take(tokens=200, rows=10)] == [9, 60, 30]
+    assert [row.length for row in lanes.take(tokens=200, rows=10)] == [90, 8]
+    assert lanes.rows == 0
 
 
 def test_the_oldest_row_of_a_language_sets_the_length():

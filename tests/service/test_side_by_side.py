@@ -7,6 +7,7 @@ import pytest
 
 from service import session
 from service.encoder import EncoderEngine
+from service.engine import parts_by_length
 from service.schemas import TextsRequest
 from service.settings import Settings
 from tests.text import SENTENCES
@@ -60,6 +61,19 @@ def test_parts_answer_as_the_whole(engine, encoder_folder, monkeypatch):
     assert all(name.startswith("part-") for name, _ in parts)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one["hidden"], other["hidden"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "count", "expected"),
+    [
+        ([9, 3, 8, 4], 2, [[1, 3, 2], [0]]),
+        ([5, 5, 5, 5, 5, 5], 3, [[0, 1], [2, 3], [4, 5]]),
+        ([40, 2, 3], 2, [[1, 2], [0]]),
+        ([7], 2, [[0]]),
+    ],
+)
+def test_parts_have_rows_of_like_length_and_as_many_tokens(lengths, count, expected):
+    assert parts_by_length(lengths, count) == expected
 
 
 def test_few_rows_stay_with_one_thread(engine, monkeypatch):
