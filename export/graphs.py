@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from langmod.architectures import EncoderArchitecture
 from langmod.banks import banks_of
 from langmod.branching import SlotSource
-from langmod.slotted import BankSource, SlottedBase
+from langmod.slot_sources import BankSource
+from langmod.slotted import SlottedBase
 from langmod.specs import ROLES, Axis, BankSpec, TensorSpec
 
 Feed = dict[str, Tensor]

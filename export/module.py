@@ -25,7 +25,8 @@ from langmod.languages import canonical
 from langmod.methods import METHODS
 from langmod.rows import Rows
 from langmod.sessions import opened
-from langmod.slotted import BankSource, SlottedBase
+from langmod.slot_sources import BankSource
+from langmod.slotted import SlottedBase
 from langmod.specs import (
     FP32_TOLERANCE,
     ROLES,

@@ -13,7 +13,8 @@ from langmod.architectures import EncoderArchitecture
 from langmod.banks import banks_of
 from langmod.branching import SlotSource
 from langmod.own_vocabulary import BIAS, ENTRY, EXIT, WORDS, OwnVocabulary
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import TensorSpec
 
 PREFIX = "language.xpt."

@@ -6,89 +6,22 @@ trains, and a bank gathered by ``slots`` in an exported graph, so both run the s
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.jit._trace import is_tracing
 
 from langmod.architectures import Architecture, Stack, Sublayer
-from langmod.banks import MARKS, banks_of, columns_of
-from langmod.branching import Change, Found, Loaded, SlotSource, changed, gathered
-from langmod.composing import Composer, Group
+from langmod.banks import banks_of, columns_of
+from langmod.branching import Change, Loaded, SlotSource, changed
+from langmod.composing import Composer
 from langmod.rows import Around, Rows, Surroundings
-from langmod.specs import ROLES, Role
-
-
-class FixedSource(SlotSource):
-    """One module per role for every row; what training uses. Gradients reach the tensors."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors = tensors
-
-    def find(self, name: str, layer: int | None) -> Found | None:
-        """A bank of one slot, broadcast over the rows."""
-        tensor = self.tensors.get(name)
-        if tensor is None:
-            return None
-        place = [[0]] if layer is None else [[layer, 0]]
-        bank = tensor.unsqueeze(0 if layer is None else 1)
-        return Found(bank, torch.tensor(place, device=tensor.device))
-
-
-class BankSource(SlotSource):
-    """Banks and each row's slots; what graphs use."""
-
-    def __init__(self, banks: Mapping[str, Tensor], slots: Tensor) -> None:
-        """``banks``: name → ``[L, S, ...]`` or ``[S, ...]``; ``slots [B, 2]``: language, task."""
-        self.banks = banks
-        self.columns = {role: slots[:, column] for column, role in enumerate(ROLES)}  # [B] each
-        self._places: dict[tuple[Role, int | None], Tensor] = {}
-
-    def find(self, name: str, layer: int | None) -> Found | None:
-        """The bank, and the rows' slots in it."""
-        bank = self.banks.get(name)
-        return None if bank is None else Found(bank, self._rows(_role(name), layer))
-
-    def marks(self, role: Role) -> Tensor | None:
-        """From the bank of marks; None where it was not given."""
-        found = self.find(f"{role}.{MARKS}", None)
-        return None if found is None else gathered(found.bank, found.places)
-
-    def _rows(self, role: Role, layer: int | None) -> Tensor:
-        """The places of one layer, the same tensor for every bank: one node of a graph."""
-        slots = self.columns[role]
-        if (role, layer) not in self._places:
-            if layer is None:
-                found = slots.unsqueeze(1)
-            elif layer == 0:
-                found = torch.stack([torch.zeros_like(slots), slots], 1)
-            else:
-                # One addition: these nodes run for every layer of a graph.
-                found = self._rows(role, 0) + torch.tensor([[layer, 0]], device=slots.device)
-            self._places[role, layer] = found
-        return self._places[role, layer]
-
-
-class RoleSources(SlotSource):
-    """Another source for each role: a task module in training over banks of language modules."""
-
-    def __init__(self, sources: Mapping[Role, SlotSource]) -> None:
-        self.sources = sources
-
-    def find(self, name: str, layer: int | None) -> Found | None:
-        """What the role's own source holds."""
-        source = self.sources.get(_role(name))
-        return None if source is None else source.find(name, layer)
-
-
-def _role(name: str) -> Role:
-    return "language" if name.startswith("language.") else "task"
-
+from langmod.scripting import Group
+from langmod.specs import ROLES
 
 Decode = Callable[[Tensor, Tensor, SlotSource], Tensor]
 """Vectors ``[..., D]``, their logits ``[..., V]``, the source → logits."""

@@ -14,7 +14,8 @@ import torch
 
 from langmod.banks import banks_of, stack_banks
 from langmod.methods import METHODS
-from langmod.slotted import BankSource, SlottedBase
+from langmod.slot_sources import BankSource
+from langmod.slotted import SlottedBase
 from langmod.specs import ROLES
 from tests.langmod import models
 from tests.langmod.heads import TASKS, library_answers, our_answers, states

@@ -22,7 +22,8 @@ from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.methods import METHODS
 from langmod.rows import prompt_length
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import BaseSpec, Role
 from training.base import save_halves
 from training.corpus import corpus_digest

@@ -18,7 +18,8 @@ from langmod.encoding import TextEncoder
 from langmod.languages import canonical
 from langmod.methods import METHODS
 from langmod.rows import prompt_length
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import BaseSpec, Metric
 from training.corpus import read_pairs, read_text
 from training.packing import Special

@@ -9,7 +9,8 @@ from torch.nn import functional
 from langmod.architectures import EncoderArchitecture
 from langmod.banks import banks_of, stack_banks
 from langmod.rows import prompt_length
-from langmod.slotted import BankSource, FixedSource, RoleSources, SlottedBase
+from langmod.slot_sources import BankSource, FixedSource, RoleSources
+from langmod.slotted import SlottedBase
 from langmod.tasks import HeadTask
 from training.checkpoints import CheckedTrainer, finite
 from training.over_base import OverBase

@@ -132,7 +132,8 @@ def test_training_and_serving_share_the_arithmetic(tiny_encoder):
     from langmod.banks import stack_banks
     from langmod.methods import METHODS
     from langmod.rows import Rows
-    from langmod.slotted import FixedSource, SlottedBase
+    from langmod.slot_sources import FixedSource
+    from langmod.slotted import SlottedBase
     from tests.langmod.models import module_for
 
     base = load_base(tiny_encoder)

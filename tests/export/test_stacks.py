@@ -10,7 +10,8 @@ from langmod.architectures import load_base
 from langmod.banks import stack_banks
 from langmod.methods import METHODS
 from langmod.sessions import opened
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROLES, GraphSpec
 from tests.langmod.models import module_for
 

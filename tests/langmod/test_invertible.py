@@ -10,7 +10,8 @@ from langmod.banks import banks_of, stack_banks
 from langmod.errors import ConfigError, ModuleMismatch
 from langmod.methods import METHODS
 from langmod.methods.invertible import PARTS, coupled, uncoupled
-from langmod.slotted import BankSource, FixedSource, SlottedBase
+from langmod.slot_sources import BankSource, FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import ROLES, ROW_TOLERANCE
 from tests.langmod.models import bert, inputs_of, m2m100, module_for, xlmr
 from tests.langmod.test_methods import LIBRARY_TOLERANCE, logits, named

@@ -8,7 +8,8 @@ from langmod.banks import banks_of, stack_banks
 from langmod.methods import METHODS
 from langmod.methods.bitfit import QUERY_AND_MIDDLE
 from langmod.methods.perceptron import ACTIVATIONS
-from langmod.slotted import BankSource, FixedSource, SlottedBase
+from langmod.slot_sources import BankSource, FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import ROLES, ROW_TOLERANCE
 from tests.langmod.models import BASES, inputs_of, module_for, xlmr
 

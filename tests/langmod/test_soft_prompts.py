@@ -15,7 +15,8 @@ from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.heads import read_head
 from langmod.methods import METHODS
 from langmod.rows import Rows, prompt_length
-from langmod.slotted import BankSource, FixedSource, SlottedBase
+from langmod.slot_sources import BankSource, FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import PROMPT, ROLES, ROW_TOLERANCE
 from tests.langmod import models
 from tests.langmod.models import inputs_of, module_for

@@ -10,7 +10,8 @@ from torch.nn import functional
 from langmod.banks import banks_of, stack_banks
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.methods import METHODS
-from langmod.slotted import BankSource, FixedSource, SlottedBase
+from langmod.slot_sources import BankSource, FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import ROW_TOLERANCE
 from langmod.word_vectors import STARTS, Spelling, Transfer
 from tests.bases import make_tokenizer

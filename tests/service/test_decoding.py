@@ -10,7 +10,8 @@ from transformers import M2M100ForConditionalGeneration
 
 from langmod.architectures import load_base
 from langmod.encoding import TextEncoder
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
 from langmod.store import ModuleStore
 from service import decoding

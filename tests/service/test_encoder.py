@@ -11,7 +11,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from langmod.architectures import load_base
 from langmod.errors import LangmodError, UnknownLanguage
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
 from service.encoder import EncoderEngine, Part
 from service.lanes import padded

@@ -13,7 +13,8 @@ from export.module import export_module
 from langmod.architectures import load_base
 from langmod.errors import BadRequest, ModuleMismatch
 from langmod.methods import METHODS
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, PROMPT, ROW_TOLERANCE
 from langmod.tasks import TASKS, HeadTask
 from service.encoder import EncoderEngine

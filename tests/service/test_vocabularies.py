@@ -13,7 +13,8 @@ import torch
 from langmod.architectures import load_base
 from langmod.encoding import TextEncoder
 from langmod.errors import BrokenModule, ModuleMismatch, NoMaskToken
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE, GraphSpec
 from langmod.store import ModuleStore
 from langmod.tasks import TASKS, Example

@@ -9,7 +9,8 @@ from langmod.bases import load_spec
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError, ModuleMismatch
 from langmod.methods import METHODS
-from langmod.slotted import FixedSource, SlottedBase
+from langmod.slot_sources import FixedSource
+from langmod.slotted import SlottedBase
 from langmod.store import ModuleStore
 from tests.bases import make_base
 from tests.training.runs import QUICK, losses, module_config

@@ -18,7 +18,7 @@ from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.methods import METHODS
 from langmod.rows import prompt_length
-from langmod.slotted import FixedSource
+from langmod.slot_sources import FixedSource
 from langmod.specs import Metric
 from training.corpus import read_pairs, read_text
 from training.module import RUN_FILE, ModuleConfig, load_run
