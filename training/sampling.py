@@ -17,19 +17,32 @@ def draws_per_language(
     """
     capped = {language: int(min(total, size * epoch_cap)) for language, size in sizes.items()}
     drawn: dict[str, int] = {}
-    open_languages = {language for language, size in sizes.items() if size}
+    open_languages = [language for language, size in sizes.items() if size]
     left = total
     while open_languages:
         weights = {language: sizes[language] ** exponent for language in open_languages}
         scale = left / sum(weights.values())
         full = {name for name in open_languages if weights[name] * scale >= capped[name]}
         if not full:
-            drawn |= {name: round(weight * scale) for name, weight in weights.items()}
+            drawn |= _whole({name: weight * scale for name, weight in weights.items()}, left)
             break
         drawn |= {name: capped[name] for name in full}
         left -= sum(capped[name] for name in full)
-        open_languages -= full
+        open_languages = [name for name in open_languages if name not in full]
     return drawn
+
+
+def _whole(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Shares as whole numbers that add up to the total: those with the largest rests get one more.
+
+    Rounded one by one they may add up to another number, and a finished run would take a step more
+    when it is run again.
+    """
+    found = {name: int(share) for name, share in shares.items()}
+    by_rest = sorted(shares, key=lambda name: found[name] - shares[name])
+    for name in by_rest[: total - sum(found.values())]:
+        found[name] += 1
+    return found
 
 
 def draw(size: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
