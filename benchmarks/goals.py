@@ -1,5 +1,6 @@
 """Every figure that has an aim, beside it: the table that comes first."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any, NamedTuple
@@ -36,10 +37,21 @@ class Goal(NamedTuple):
         """In every batch."""
         return all(each >= self.aim if self.least else each <= self.aim for each in self.measured)
 
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of the aim, at least 1 where it is met; infinite where the most may be and nothing is."""
+        if self.least:
+            return tuple(each / self.aim for each in self.measured)
+        return tuple(self.aim / each if each > 0 else math.inf for each in self.measured)
 
-def goal_table(results: Sequence[Measured]) -> str:
-    """A row an aim, those of one experiment together; nothing where there is no aim."""
-    found = [goal for result in results for goal in MAKERS.get(type(result), _none)(result)]
+
+def goals_of(results: Sequence[Measured]) -> list[Goal]:
+    """Every aim, those of one experiment together."""
+    return [goal for result in results for goal in MAKERS.get(type(result), _none)(result)]
+
+
+def goal_table(found: Sequence[Goal]) -> str:
+    """A row an aim; nothing where there is none."""
     if not found:
         return ""
     rows = [

@@ -1,11 +1,13 @@
-"""Results as Markdown tables, put between the markers of README.md."""
+"""Results as Markdown tables and plots, put between the markers of README.md."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks import aim_tables, graph_tables, serving_tables
-from benchmarks.goals import goal_table
+from benchmarks.goals import goal_table, goals_of
+from benchmarks.plots import plot_churn, plot_goals
 from benchmarks.result import ChurnResult, ManyModulesResult, Measured, Result
 from benchmarks.serving_results import FirstRequestsResult, OverHttpResult, StartsResult
 from benchmarks.side_by_side import (
@@ -60,7 +62,7 @@ MAKERS: dict[type[Measured], Callable[[Any], str]] = {
 
 
 def write_tables(readme: Path) -> int:
-    """Puts every result's table into a file; returns how many.
+    """Puts every result's table into a file, with plots beside the results; returns how many.
 
     Raises:
         ConfigError: the file has no markers, or there is no result.
@@ -79,9 +81,28 @@ def write_tables(readme: Path) -> int:
         raise ConfigError(f"{readme} has no {START} … {END} to put the tables between")
     results.sort(key=lambda each: (each[1].experiment.name, list(KINDS).index(each[0])))
     in_order = [result for _, result in results]
-    tables = "\n\n".join(filter(None, [goal_table(in_order), *map(table, in_order)]))
-    write_atomic(readme, f"{before}{START}\n\n{tables}\n\n{END}{after}")
+    parts = list(_parts(in_order, readme.parent))
+    write_atomic(readme, "\n\n".join([f"{before}{START}", *parts, f"{END}{after}"]))
     return len(results)
+
+
+def _parts(results: Sequence[Measured], folder: Path) -> Iterator[str]:
+    """Aims first, then every result's table, each plot under its table."""
+    goals = goals_of(results)
+    if goals:
+        yield goal_table(goals)
+        yield _shown("Aims", plot_goals(goals, RESULTS / "plots" / "aims.png"), folder)
+    for result in results:
+        yield table(result)
+        if isinstance(result, ChurnResult):
+            name = result.experiment.name
+            path = plot_churn(result, RESULTS / "plots" / f"{name}.png")
+            yield _shown(result.experiment.title, path, folder)
+
+
+def _shown(title: str, path: Path, folder: Path) -> str:
+    """An image of a file in or below a folder."""
+    return f"![{title}]({os.path.relpath(path, folder)})"
 
 
 def table(result: Measured) -> str:

@@ -115,18 +115,25 @@ def test_a_wrong_module_is_counted(many_modules, monkeypatch):
     assert measure_many_modules(one).points[0].different > 0
 
 
-def test_churn_reads_the_memory_again_and_again(churn, tmp_path):
+def test_churn_reads_the_memory_again_and_again(churn, tmp_path, monkeypatch):
     ranked = changed(churn, copies=copies_of(churn, ranks=(4, 12)).model_dump())
     result = measure_churn(ranked)
     assert [point.cycles for point in result.points] == [20, 40, 50]
     assert [point.evictions for point in result.points] == [18, 38, 48]
     assert all(point.resident_mib > 50 for point in result.points)
     assert result.growth == result.points[2].resident_mib - result.points[0].resident_mib
-    result.save(tmp_path / "churn.json")
-    assert ChurnResult.load(tmp_path / "churn.json") == result
+    result.save(tmp_path / "churn" / "churn.json")
+    assert ChurnResult.load(tmp_path / "churn" / "churn.json") == result
     text = table(result)
     assert f"the process grew by {result.growth:.1f} MiB" in text
     assert [row.split("|")[1].strip() for row in text.splitlines()[-3:]] == ["20", "40", "50"]
+    monkeypatch.setattr("benchmarks.tables.RESULTS", tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- bench:start -->\n<!-- bench:end -->\n", encoding="utf-8")
+    write_tables(readme)
+    plot = f"plots/{churn.name}.png"
+    assert f"{text}\n\n![{churn.title}]({plot})\n" in readme.read_text(encoding="utf-8")
+    assert (tmp_path / plot).is_file()
 
 
 def test_settings_are_refused_that_no_command_knows():

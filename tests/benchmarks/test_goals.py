@@ -1,9 +1,11 @@
 """The table of aims: figures from results, met or missed in every batch."""
 
+import math
+
 import pytest
 
 from benchmarks.experiment import ManyModules, Rivals, TrainingSpeed
-from benchmarks.goals import goal_table
+from benchmarks.goals import Goal, goal_table, goals_of
 from benchmarks.result import ManyModulesResult, Run, SlotsPoint
 from benchmarks.serving_experiments import FirstRequests, Starts
 from benchmarks.serving_results import (
@@ -22,7 +24,7 @@ def run(speed, p95=1):
 def lines(*results):
     return [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in goal_table(results).splitlines()[4:]
+        for line in goal_table(goals_of(results)).splitlines()[4:]
     ]
 
 
@@ -50,7 +52,7 @@ def test_an_aim_is_met_where_every_batch_meets_it(rivals):
         ["translation, greedy, 1 / 8 rows, tiny, tokens/s", "x", "≥ 1.5", "2.00 / 1.40", "no"],
         ["translation, 4 beams, 1 row, tiny, tokens/s", "x", "≥ 1.3", "1.40", "yes"],
     ]
-    assert "1 of 2 are met" in goal_table([rivals])
+    assert "1 of 2 are met" in goal_table(goals_of([rivals]))
 
 
 def test_some_aims_are_the_most_that_will_do():
@@ -98,5 +100,19 @@ def test_fewer_slots_are_held_against_all_in_one_traffic():
 def test_experiments_without_an_aim_have_no_row(rivals):
     without = rivals.experiment.model_copy(update={"aims": {}})
     result = RivalsResult.model_construct(experiment=without, points=rivals.points)
-    assert goal_table([result, TrainingResult.model_construct(
-        experiment=TrainingSpeed.model_construct(aim=2), points=())]) == ""  # fmt: skip
+    asked = TrainingSpeed.model_construct(aim=2)
+    goals = goals_of([result, TrainingResult.model_construct(experiment=asked, points=())])
+    assert (goals, goal_table(goals)) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("goal", "shares"),
+    [
+        (Goal("speed", "x", 2.0, (1.0, 3.0)), (0.5, 1.5)),
+        (Goal("time", "x", 2.0, (4.0, 1.0), least=False), (0.5, 2.0)),
+        (Goal("time more", "x", 10.0, (-3.0,), least=False), (math.inf,)),
+    ],
+)
+def test_a_share_of_one_meets_an_aim(goal, shares):
+    assert goal.shares == shares
+    assert goal.met == all(each >= 1 for each in shares)
