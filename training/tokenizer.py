@@ -181,9 +181,12 @@ def learn_pieces(samples: Mapping[str, list[str]], config: TokenizerConfig) -> m
     lines = [line for texts in samples.values() for line in texts]
     fixed = len(SPECIAL) + len(BYTES) + len(config.language_tokens) + 1
     learner = blank_tokenizer(models.BPE())
+    # The trainer's own choice among characters of one count differs from run to run.
+    alphabet = covering_alphabet(lines, config.character_coverage)
     trainer = BpeTrainer(
         vocab_size=config.vocabulary - fixed,
-        limit_alphabet=covering_alphabet(lines, config.character_coverage),
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
         show_progress=False,
     )
     learner.train_from_iterator(lines, trainer)
@@ -194,18 +197,19 @@ def learn_pieces(samples: Mapping[str, list[str]], config: TokenizerConfig) -> m
     return models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True)
 
 
-def covering_alphabet(lines: Sequence[str], coverage: float) -> int:
-    """How many of the most frequent characters make up this share of the text."""
+def covering_alphabet(lines: Sequence[str], coverage: float) -> list[str]:
+    """The most frequent characters that make up this share of the text; of like ones the first."""
     counts: Counter[str] = Counter()
     normalise = normalizers.NFKC().normalize_str
     for line in lines:
-        counts.update(normalise(line))
+        counts.update(normalise(line).replace(" ", SPACE))
     needed = math.floor(coverage * counts.total())
-    for size, (_, count) in enumerate(counts.most_common(), 1):
+    ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    for size, (_, count) in enumerate(ranked, 1):
         needed -= count
         if needed <= 0:
-            return size
-    return len(counts)
+            return [character for character, _ in ranked[:size]]
+    return [character for character, _ in ranked]
 
 
 def assemble(model: models.BPE, config: TokenizerConfig) -> Tokenizer:

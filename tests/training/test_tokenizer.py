@@ -6,11 +6,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from langmod.errors import ConfigError, DataError
+from tests.text import SENTENCES
 from training.corpus import read_text
-from training.tokenizer import BYTES, TokenizerCard, TokenizerConfig, train_tokenizer
+from training.tokenizer import (
+    BYTES,
+    TokenizerCard,
+    TokenizerConfig,
+    covering_alphabet,
+    learn_pieces,
+    train_tokenizer,
+)
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("tokenizer-*.yaml"))
 NANO = next(path for path in CONFIGS if path.stem == "tokenizer-nano")
@@ -137,6 +146,19 @@ def test_temperature_evens_the_languages(small_corpus, tmp_path):
     even, proportional = sampled(0.0), sampled(1.0)
     assert max(even.values()) - min(even.values()) < 200
     assert max(proportional.values()) - min(proportional.values()) > 200
+
+
+def test_the_same_text_makes_the_same_vocabulary(tmp_path):
+    """Characters of one count, of which only some find room, are drawn in no random order."""
+    config = TokenizerConfig(corpus=tmp_path, output=tmp_path, kind="encoder", vocabulary=600)
+    samples = {tag: list(lines) for tag, lines in SENTENCES.items()}
+    first, *others = (Tokenizer(learn_pieces(samples, config)).to_str() for _ in range(4))
+    assert others == [first] * 3
+
+
+def test_the_alphabet_covers_a_share_of_the_text():
+    assert covering_alphabet(["aab b", "ccd"], 6 / 8) == ["a", "b", "c"]
+    assert covering_alphabet(["ab b"], 1) == ["b", "a", "▁"]
 
 
 def test_limits(small_corpus, tmp_path):
