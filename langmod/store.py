@@ -7,6 +7,7 @@ serves. The format and every check are here; the files lie in a ``langmod.storag
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,10 +88,11 @@ class ModuleStore:
         _refuse(sealed.name, _tensor_faults(sealed, tensors))
         text = (sealed.model_dump_json(indent=2) + "\n").encode()
         digest = hashlib.sha256(text).hexdigest()[:SHORT]
-        if not self._intact(sealed.name, digest):
-            # The manifest comes last: a version that has one is whole.
-            self.storage.put(sealed.name, digest, files | {MANIFEST: text})
-        self.storage.point(sealed.name, digest)
+        with self.storage.writing():
+            if not self._intact(sealed.name, digest):
+                # The manifest comes last: a version that has one is whole.
+                self.storage.put(sealed.name, digest, files | {MANIFEST: text})
+            self.storage.point(sealed.name, digest)
         return digest
 
     def remove(self, name: str) -> None:
@@ -100,7 +102,8 @@ class ModuleStore:
             UnknownModule: no such module.
         """
         self._pointer(name)
-        self.storage.remove(name)
+        with self.storage.writing():
+            self.storage.remove(name)
 
     def rollback(self, name: str, digest: str | None = None) -> str:
         """Points ``latest`` at another published version, else at the one before it.
@@ -111,8 +114,10 @@ class ModuleStore:
             BadRequest: there is no version before.
         """
         digest = digest or self.previous(name)
-        self.load(name, digest)
-        self.storage.point(name, digest)
+        self._pointer(name)
+        with self.storage.writing():
+            self.load(name, digest)
+            self.storage.point(name, digest)
         return digest
 
     def survey(self) -> Mapping[str, Held]:
@@ -210,9 +215,20 @@ class ModuleStore:
     def _read(self, name: str, digest: str, file: str) -> bytes:
         self._check(name)
         try:
+            return self._fetch(name, digest, file)
+        except FileNotFoundError:
+            absent = self._absent(name, digest, file)
+        if isinstance(absent, BrokenModule):
+            # Or it was removed and published again in between: the second look tells.
+            with suppress(FileNotFoundError):
+                return self._fetch(name, digest, file)
+        raise absent
+
+    def _fetch(self, name: str, digest: str, file: str) -> bytes:
+        try:
             return self.storage.read(name, digest, file)
         except FileNotFoundError:
-            raise self._absent(name, digest, file) from None
+            raise
         except OSError as error:
             raise BrokenModule(f"module {name!r}: {file} cannot be read: {error}") from error
 

@@ -118,8 +118,8 @@ class ModuleIndex:
                 if entry is None or entry.digest != digest or digest not in held.versions:
                     entry = Entry(self.store.manifest(name, digest), digest)
                 entries[name] = entry
-            except UnknownModule as error:
-                broken[name] = BrokenModule(f"module {name!r}: {error.message}")
+            except UnknownModule:
+                continue  # removed since the survey
             except LangmodError as error:
                 broken[name] = error
         return Listing(entries, broken, stamp)

@@ -5,11 +5,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from uuid import uuid4
 
+from filelock import FileLock
+
 from langmod.storage.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Held, Storage
 
+LOCK = ".lock"
+"""Held by the one that writes; the file stays."""
 RACY_NS = 50_000_000
 """A folder changed less than this before it was read may have changed again unseen, as in git."""
 
@@ -26,9 +31,9 @@ class FolderStorage(Storage):
             return {}
         found = {}
         for each in self.folder.iterdir():
-            latest = None if each.name.startswith(".") else _pointer(each)
-            if latest is not None:
-                found[each.name] = Held(latest, _versions(each))
+            held = None if each.name.startswith(".") else _held(each)
+            if held is not None:
+                found[each.name] = held
         return found
 
     def pointer(self, name: str) -> bytes:
@@ -67,6 +72,11 @@ class FolderStorage(Storage):
             shutil.rmtree(grave)
         os.utime(self.folder)
 
+    def writing(self) -> AbstractContextManager[object]:
+        """One writer at a time, of all processes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / LOCK, mode=0o666)
+
     def changed(self) -> int | None:
         """When the folder was last changed, in nanoseconds; None when too lately to be trusted."""
         try:
@@ -82,6 +92,25 @@ class FolderStorage(Storage):
         return tuple((each.st_mtime_ns, each.st_ino) for each in states)
 
 
+def _held(module: Path) -> Held | None:
+    """What lies in a module's folder; None where there is no pointer."""
+    try:
+        return Held(_pointer(module), _versions(module))
+    except (FileNotFoundError, NotADirectoryError):
+        # Also when it was removed after the store's folder was listed.
+        return None
+
+
+def _pointer(module: Path) -> bytes:
+    """What ``latest`` of a module holds, empty where it cannot be read."""
+    try:
+        return (module / LATEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError:
+        return b""
+
+
 def _versions(module: Path) -> tuple[str, ...]:
     manifests = sorted(module.glob(f"[!.]*/{MANIFEST}"), key=_age, reverse=True)
     return tuple(each.parent.name for each in manifests)
@@ -92,17 +121,6 @@ def _age(path: Path) -> int:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
-
-
-def _pointer(module: Path) -> bytes | None:
-    """What ``latest`` of a module holds: None where there is none, empty where unreadable."""
-    try:
-        return (module / LATEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        # Also when it was removed after the folder was listed.
-        return None
-    except OSError:
-        return b""
 
 
 def _replace(path: Path, payload: bytes) -> None:

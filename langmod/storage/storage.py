@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 MANIFEST = "module.json"
@@ -63,6 +64,10 @@ class Storage(ABC):
     @abstractmethod
     def remove(self, name: str) -> None:
         """Takes a module's pointer away, then the versions that lay there before."""
+
+    def writing(self) -> AbstractContextManager[object]:
+        """Keeps other writers out where the place can do that; readers never wait."""
+        return nullcontext()
 
     def changed(self) -> int | None:
         """Differs when anything was published, None where that cannot be told: look again."""

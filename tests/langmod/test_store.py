@@ -2,13 +2,16 @@ import hashlib
 import json
 import os
 import pickle
+import random
 import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from langmod.errors import BrokenModule, UnknownModule
+from langmod.errors import BadRequest, BrokenModule, UnknownModule
 from langmod.specs import ModuleManifest
 from langmod.store import ModuleStore
 
@@ -41,6 +44,10 @@ def store(tmp_path):
     return ModuleStore(tmp_path / "models" / "tiny" / "modules")
 
 
+def folders_of(store):
+    return [each.name for each in store.storage.folder.iterdir() if each.name != ".lock"]
+
+
 def test_what_is_published_is_loaded(store):
     digest = store.publish(manifest(), tensors())
     module = store.load("mn-bottleneck")
@@ -61,7 +68,7 @@ def test_the_digest_is_that_of_the_files(store):
     payload = (folder / "slots.safetensors").read_bytes()
     assert json.loads(sealed)["sha256"] == hashlib.sha256(payload).hexdigest()
     assert store.publish(manifest(), tensors()) == digest
-    assert [each.name for each in store.storage.folder.iterdir()] == ["mn-bottleneck"]
+    assert folders_of(store) == ["mn-bottleneck"]
 
 
 def test_versions_are_kept_and_can_be_gone_back_to(store):
@@ -82,7 +89,7 @@ def test_a_removed_module_is_gone_with_its_folder(store):
     store.publish(manifest("ko-lora"), tensors())
     store.remove("mn-bottleneck")
     assert store.names() == ["ko-lora"]
-    assert [each.name for each in store.storage.folder.iterdir()] == ["ko-lora"]
+    assert folders_of(store) == ["ko-lora"]
     for gone in (store.load, store.latest, store.remove):
         with pytest.raises(UnknownModule, match="no module 'mn-bottleneck'"):
             gone("mn-bottleneck")
@@ -221,3 +228,45 @@ def test_readers_always_see_a_whole_version(store):
     done.set()
     reader.join()
     assert faults == []
+
+
+def test_readers_and_writers_of_every_kind_side_by_side(store):
+    """Whatever happens at the same time, a module is there and whole, or it is unknown."""
+    names = ("en", "mn")
+    for name in names:
+        store.publish(manifest(name), tensors(0))
+
+    def publish(chance):
+        store.publish(manifest(chance.choice(names)), tensors(chance.randrange(2)))
+
+    def go_back(chance):
+        with suppress(BadRequest):
+            store.rollback(chance.choice(names))
+
+    work = {
+        "publish": publish,
+        "publish too": publish,
+        "go back": go_back,
+        "remove": lambda chance: store.remove(chance.choice(names)),
+        "load": lambda chance: store.load(chance.choice(names)),
+        "survey": lambda chance: store.survey(),
+    }
+    done = threading.Event()
+
+    def repeat(label):
+        chance, unknown = random.Random(label), 0
+        while not done.is_set():
+            try:
+                work[label](chance)
+            except UnknownModule:
+                unknown += 1
+        return unknown
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        jobs = {label: pool.submit(repeat, label) for label in work}
+        wait(jobs.values(), timeout=2, return_when=FIRST_EXCEPTION)
+        done.set()
+    assert jobs["load"].result() > 0
+    assert {label: job.exception() for label, job in jobs.items()} == dict.fromkeys(work)
+    for name in store.names():
+        store.load(name)

@@ -70,6 +70,24 @@ def test_a_removed_module_serves_no_more(store, index):
         index.named("mn-a")
 
 
+def test_modules_removed_during_a_reading_are_not_broken(store, index, monkeypatch):
+    digest = publish(store, "mn-a")
+    publish(store, "mn-b")
+    survey = store.survey
+
+    def survey_before_removal():
+        held = survey()
+        if "mn-b" in held:
+            store.storage.remove("mn-b")
+        return held
+
+    monkeypatch.setattr(store, "survey", survey_before_removal)
+    listing = index.listing()
+    assert listing.entries.keys() == {"mn-a"}
+    assert listing.broken == {}
+    assert serving(index) == f"mn-a@{digest}"
+
+
 def test_a_module_deleted_by_hand_serves_no_more(store, index):
     publish(store, "mn-a")
     settle(store)
