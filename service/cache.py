@@ -82,8 +82,9 @@ class ModuleCache:
         del self._refused[key]
 
     def _fulfil(self, key: Key, promise: "Future[Module]") -> None:
-        stamp = self._stamp(*key)
+        stamp = None
         try:
+            stamp = self._stamp(*key)
             module = self._load(*key)
         except BaseException as error:
             with self._lock:

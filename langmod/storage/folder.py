@@ -86,10 +86,9 @@ class FolderStorage(Storage):
         return changed if time.time_ns() - changed > RACY_NS else None
 
     def stamp(self, name: str, digest: str) -> object:
-        """Times and inodes of the version's files."""
-        files = [self.folder / name / digest / file for file in (MANIFEST, TENSORS, TOKENIZER)]
-        states = [file.stat() for file in files if file.is_file()]
-        return tuple((each.st_mtime_ns, each.st_ino) for each in states)
+        """Times and inodes of the version's files, None for one that is not there."""
+        folder = self.folder / name / digest
+        return tuple(_state(folder / file) for file in (MANIFEST, TENSORS, TOKENIZER))
 
 
 def _held(module: Path) -> Held | None:
@@ -116,11 +115,17 @@ def _versions(module: Path) -> tuple[str, ...]:
     return tuple(each.parent.name for each in manifests)
 
 
-def _age(path: Path) -> int:
+def _state(path: Path) -> tuple[int, int] | None:
     try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def _age(path: Path) -> int:
+    state = _state(path)
+    return state[0] if state else 0
 
 
 def _replace(path: Path, payload: bytes) -> None:

@@ -250,6 +250,7 @@ def test_readers_and_writers_of_every_kind_side_by_side(store):
         "remove": lambda chance: store.remove(chance.choice(names)),
         "load": lambda chance: store.load(chance.choice(names)),
         "survey": lambda chance: store.survey(),
+        "stamp": lambda chance: store.stamp("mn", store.latest("mn")),
     }
     done = threading.Event()
 

@@ -103,3 +103,17 @@ def test_what_was_refused_is_forgotten_in_time_and_holds_no_file():
         now[0] += 3
     assert [name for name, _ in cache._refused] == ["b", "c"]
     assert [payload() for payload in payloads] == [None] * 3
+
+
+def test_a_fault_of_the_disk_makes_nobody_wait_afterwards():
+    disk, faults = Disk(), [PermissionError("the disk"), None]
+
+    def stamp(name, digest):
+        fault = faults.pop(0)
+        if fault:
+            raise fault
+
+    cache = ModuleCache(disk.load, stamp, budget=10**6, refuse_seconds=5)
+    with pytest.raises(PermissionError, match="the disk"):
+        cache.get("a", "d")
+    assert cache.get("a", "d").manifest.name == "a"
