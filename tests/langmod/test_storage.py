@@ -177,6 +177,18 @@ def test_publishers_do_not_disturb_one_another(place, reader):
         assert reader.load("mn", digest).digest == digest
 
 
+def test_to_publish_takes_no_look_at_every_module(publisher, reader, monkeypatch):
+    def survey():
+        raise AssertionError("the time to publish would grow with the store")
+
+    publish(publisher, "ko")
+    monkeypatch.setattr(publisher.storage, "survey", survey)
+    digests = [publish(publisher, value=value) for value in (1, 2, 1)]
+    assert digests[0] == digests[2]
+    assert reader.latest("mn") == digests[0]
+    assert set(reader.versions("mn")) == set(digests)
+
+
 @pytest.mark.parametrize("digest", ["", "../mn", "0" * 11, "g" * 12])
 def test_what_is_no_digest_is_never_looked_for(publisher, digest):
     publish(publisher)
