@@ -44,7 +44,7 @@ class CostPoint(Frozen):
     milliseconds: tuple[float, ...]
     """Of each repetition."""
     plain: tuple[float, ...]
-    """Of the plain graph's run just before it."""
+    """Of the plain graph in the same repetitions."""
 
     @property
     def ratio(self) -> float:

@@ -5,8 +5,7 @@ and run as the service runs them.
 """
 
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 from benchmarks.experiment import Mix, RandomBase, SlotsCost
 from benchmarks.result import LIBRARIES, Circumstances
 from benchmarks.side_by_side import CostPoint, CostResult
+from benchmarks.turns import in_turns
 from export.encoder_graphs import Body
 from export.graph import described, export_file, export_one
 from export.graphs import PlainGraph, SlottedGraph
@@ -41,7 +41,7 @@ Tables = Mapping[str, Table]
 
 
 def measure_slots(asked: SlotsCost) -> CostResult:
-    """Every batch with every mix, each run just after one of the plain graph."""
+    """Every batch with every mix, in turns with the plain graph."""
     circumstances = Circumstances(
         machine=Machine.here(),
         versions=versions((*LIBRARIES, "torch")),
@@ -60,10 +60,14 @@ def measure_slots(asked: SlotsCost) -> CostResult:
         for rows, tokens in asked.batches:
             feed = batch(rows, tokens, asked)
             own = {**feed, "slots": slots_of(rows, mix, asked.modules)}
-            runs = [partial(plain.run, feed), partial(full.run, own, tables)]
-            bare, times = zip(*in_turns(runs, asked.repetitions), strict=True)
-            point = CostPoint(rows=rows, tokens=tokens, mix=mix, milliseconds=times, plain=bare)
-            points.append(point)
+            runs = {"plain": partial(plain.run, feed), "full": partial(full.run, own, tables)}
+            _, times = in_turns(runs, asked.repetitions)
+            points.append(
+                CostPoint(
+                    rows=rows, tokens=tokens, mix=mix,
+                    milliseconds=tuple(times["full"]), plain=tuple(times["plain"]),
+                )
+            )  # fmt: skip
     return CostResult(experiment=asked, circumstances=circumstances, points=tuple(points))
 
 
@@ -164,14 +168,3 @@ def slots_of(rows: int, mix: Mix, modules: int) -> Array:
     if mix == "every kind twice":
         found[:, 1] = 1 + (np.arange(rows) + 1) % modules
     return found
-
-
-def in_turns(runs: Sequence[Callable[[], object]], repetitions: int) -> list[list[float]]:
-    """Milliseconds of each run in each repetition, after one that warms up."""
-    return [[_timed(run) for run in runs] for _ in range(repetitions + 1)][1:]
-
-
-def _timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return round((time.perf_counter() - start) * 1e3, 4)

@@ -1,10 +1,8 @@
 """Runs rivals: every system in turn on the same batch, as often as the experiment says."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,12 +21,12 @@ from benchmarks.side_by_side import (
     RivalsResult,
 )
 from benchmarks.slots_cost import WORDS
+from benchmarks.turns import in_turns
 from benchmarks.workload import SENTENCES, text_of
 from langmod.errors import ConfigError
 from langmod.machine import Machine, commit, versions
 from service.session import Array
 
-Found = TypeVar("Found")
 LIBRARIES = ("ctranslate2", "optimum", "optimum-onnx", "torch", "transformers")
 
 
@@ -143,25 +141,6 @@ def _points(
         )
         for name in asked.systems
     ]
-
-
-def in_turns(
-    calls: Mapping[str, Callable[[], Found]], repetitions: int
-) -> tuple[dict[str, Found], dict[str, list[float]]]:
-    """What each call gave at first, when it met its shapes, and then its milliseconds.
-
-    Who begins changes with each repetition.
-    """
-    first = {name: call() for name, call in calls.items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    names = list(calls)
-    for repetition in range(repetitions):
-        turn = repetition % len(names)
-        for name in [*names[turn:], *names[:turn]]:
-            begun = time.perf_counter()
-            calls[name]()
-            times[name].append(round((time.perf_counter() - begun) * 1e3, 3))
-    return first, times
 
 
 def alike(one: Sequence[str], other: Sequence[str]) -> int:

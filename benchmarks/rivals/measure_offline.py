@@ -13,8 +13,7 @@ from benchmarks.experiment import BackTranslation, FillMaskRivals
 from benchmarks.result import graph_spec
 from benchmarks.rivals.back_translators import BACK_TRANSLATORS, Translate
 from benchmarks.rivals.fill_masks import FILLERS, Texts
-from benchmarks.rivals.measure import alike, in_turns, known, of_base
-from benchmarks.rivals.settings import fastest
+from benchmarks.rivals.measure import alike, known, of_base
 from benchmarks.rivals.translators import SPECIAL, Checkpoint
 from benchmarks.side_by_side import (
     BackTranslationPoint,
@@ -23,6 +22,7 @@ from benchmarks.side_by_side import (
     FillMaskPoint,
     FillMaskResult,
 )
+from benchmarks.turns import fastest, in_turns
 from benchmarks.workload import SENTENCES, text_of
 from langmod.errors import ConfigError
 from training.corpus import read_text

@@ -16,8 +16,8 @@ from transformers import AutoTokenizer, M2M100ForConditionalGeneration, PreTrain
 
 from benchmarks.experiment import Rivals
 from benchmarks.rivals.random_base import kept
-from benchmarks.rivals.settings import fastest
 from benchmarks.systems import open_engines, without_modules
+from benchmarks.turns import fastest
 from langmod.bases import language_token
 from langmod.errors import LangmodError
 from langmod.languages import canonical

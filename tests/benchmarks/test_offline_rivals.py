@@ -11,7 +11,6 @@ from benchmarks.rivals.measure_offline import (
     measure_back_translation,
     measure_fillers,
 )
-from benchmarks.rivals.settings import fastest
 from benchmarks.side_by_side import (
     BackTranslationPoint,
     BackTranslationResult,
@@ -109,14 +108,3 @@ def test_chunks_that_followed_one_another_are_compared(translating):
 def test_too_little_text_is_said(translating):
     with pytest.raises(ConfigError, match="sentences of 1002 are short enough"):
         chunks_of(translating.model_copy(update={"sentences": 1000}))
-
-
-def test_the_fastest_way_is_kept():
-    now, cost = [0.0], {"slow": 3.0, "fast": 1.0, "middle": 2.0}
-
-    def way(name):
-        now[0] += cost[name]
-
-    ways = {name: lambda name=name: way(name) for name in cost}
-    assert fastest(ways, clock=lambda: now[0]) == "fast"
-    assert now[0] == 3 * 6

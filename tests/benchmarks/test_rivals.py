@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.experiment import EncoderRivals, Rivals
 from benchmarks.rivals.encoders import ENCODERS
-from benchmarks.rivals.measure import in_turns, measure_encoders, measure_rivals
+from benchmarks.rivals.measure import measure_encoders, measure_rivals
 from benchmarks.rivals.translators import TRANSLATORS
 from benchmarks.side_by_side import RivalPoint, RivalRun, RivalsResult
 from benchmarks.tables import table
@@ -63,15 +63,6 @@ def test_modules_move_what_is_compared():
     )  # fmt: skip
     (point,) = measure_encoders(asked).points
     assert point.difference > 1e-3
-
-
-def test_who_begins_changes_and_the_first_is_not_timed():
-    begun = []
-    calls = {name: lambda name=name: begun.append(name) or len(begun) for name in "ab"}
-    first, times = in_turns(calls, 3)
-    assert begun == [*"ab", *"ab", *"ba", *"ab"]
-    assert first == {"a": 1, "b": 2}
-    assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
 
 
 def test_repetitions_that_followed_one_another_are_compared(asked):

@@ -1,0 +1,59 @@
+"""Turns: who begins, what is timed and what is not."""
+
+import pytest
+
+from benchmarks.turns import fastest, in_turns, taken
+
+
+class Machine:
+    """A clock that calls move on."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.called = []
+
+    def clock(self):
+        return self.now
+
+    def call(self, name, *seconds):
+        """A call that takes so long, the last number again and again."""
+        left = list(seconds)
+
+        def run():
+            self.called.append(name)
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+            return len(self.called)
+
+        return run
+
+
+@pytest.fixture
+def machine():
+    return Machine()
+
+
+def test_who_begins_changes_and_the_first_is_not_timed(machine):
+    calls = {name: machine.call(name, 9, seconds) for name, seconds in (("a", 1), ("b", 2))}
+    first, times = in_turns(calls, 3, machine.clock)
+    assert machine.called == [*"ab", *"ab", *"ba", *"ab"]
+    assert first == {"a": 1, "b": 2}
+    assert times == {"a": [1000.0] * 3, "b": [2000.0] * 3}
+
+
+def test_a_short_call_is_repeated_and_its_first_left_out(machine):
+    assert taken(machine.call("a", 1 / 16, 1 / 32, 1 / 64), machine.clock) == 3 / 128
+    assert machine.called == ["a"] * 3
+
+
+def test_a_long_call_is_called_once(machine):
+    assert taken(machine.call("a", 0.5), machine.clock) == 0.5
+    assert machine.called == ["a"]
+
+
+def test_the_fastest_way_is_kept(machine):
+    cost = {"slow": 3.0, "fast": 1.0, "middle": 2.0}
+    ways = {name: machine.call(name, seconds) for name, seconds in cost.items()}
+    assert fastest(ways, machine.clock) == "fast"
+    assert machine.called == [*cost, *cost, "fast", "middle", "slow"]
+    assert fastest({"only": machine.call("only", 1)}) == "only"
+    assert "only" not in machine.called
