@@ -13,17 +13,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as parse_tensors
-from safetensors.numpy import save as dump_tensors
 
 from langmod.digests import SHORT
 from langmod.errors import BadRequest, BrokenModule, UnknownModule
-from langmod.specs import ModuleManifest, TensorSpec, Vocabulary
+from langmod.specs import ModuleManifest, Vocabulary
 from langmod.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Held, Storage, open_storage
+from langmod.tensor_file import described, faults_of, read, written
 
 __all__ = ["LATEST", "MANIFEST", "TENSORS", "TOKENIZER", "Module", "ModuleStore", "pointed_at"]
-DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,16 +73,16 @@ class ModuleStore:
                 without its tokenizer.
             Unavailable: the store cannot be reached.
         """
-        payload = dump_tensors({name: np.ascontiguousarray(t) for name, t in tensors.items()})
+        payload = written(tensors)
         files = {TENSORS: payload} | ({TOKENIZER: tokenizer} if tokenizer is not None else {})
         sealed = manifest.model_copy(
             update={
-                "tensors": _describe(tensors),
+                "tensors": described(tensors),
                 "sha256": hashlib.sha256(payload).hexdigest(),
                 "vocabulary": _sealed_vocabulary(manifest, tokenizer),
             }
         )
-        _refuse(sealed.name, _tensor_faults(sealed, tensors))
+        _refuse(sealed.name, faults_of(sealed, tensors))
         text = (sealed.model_dump_json(indent=2) + "\n").encode()
         digest = hashlib.sha256(text).hexdigest()[:SHORT]
         with self.storage.writing():
@@ -182,10 +179,10 @@ class ModuleStore:
         manifest = self.manifest(name, digest)
         payload = self._sealed(name, digest, TENSORS, manifest.sha256)
         try:
-            tensors = parse_tensors(payload)
-        except (SafetensorError, KeyError, ValueError) as error:
+            tensors = read(payload)
+        except ValueError as error:
             raise BrokenModule(f"module {name!r}: {TENSORS} is no safetensors: {error}") from error
-        _refuse(name, _tensor_faults(manifest, tensors))
+        _refuse(name, faults_of(manifest, tensors))
         own = manifest.vocabulary
         tokenizer = self._sealed(name, digest, TOKENIZER, own.sha256) if own else None
         return Module(manifest, digest, tensors, tokenizer)
@@ -288,31 +285,6 @@ def _sealed_vocabulary(manifest: ModuleManifest, tokenizer: bytes | None) -> Voc
     if tokenizer is not None:
         raise BrokenModule(f"module {manifest.name!r}: {TOKENIZER} is of no vocabulary")
     return None
-
-
-def _describe(tensors: Mapping[str, np.ndarray]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec.model_construct(name=name, dtype=str(tensor.dtype), shape=tensor.shape)
-        for name, tensor in sorted(tensors.items())
-    )
-
-
-def _tensor_faults(manifest: ModuleManifest, tensors: Mapping[str, np.ndarray]) -> list[str]:
-    declared = {spec.name: spec for spec in manifest.tensors}
-    faults = [f"{name} is missing" for name in sorted(declared.keys() - tensors.keys())]
-    faults += [f"{name} is not in {MANIFEST}" for name in sorted(tensors.keys() - declared.keys())]
-    for name in sorted(declared.keys() & tensors.keys()):
-        spec, tensor = declared[name], tensors[name]
-        if str(tensor.dtype) not in DTYPES:
-            faults.append(f"{name} is {tensor.dtype}, allowed {' or '.join(DTYPES)}")
-        elif (str(tensor.dtype), tensor.shape) != (spec.dtype, spec.shape):
-            faults.append(
-                f"{name} is {tensor.dtype} {list(tensor.shape)}, "
-                f"{MANIFEST} says {spec.dtype} {list(spec.shape)}"
-            )
-        elif not np.isfinite(tensor).all():
-            faults.append(f"{name} holds numbers that are not finite")
-    return faults
 
 
 def _refuse(name: str, faults: list[str]) -> None:
