@@ -261,6 +261,8 @@ class EncoderRivals(RandomBase):
     """Rows of many modules of one method, encoded by several systems in turns."""
 
     method: Literal["lora", "bottleneck"]
+    cache: Path | None = Path("runs/benchmarks")
+    """Where our graphs, the same for all methods, are kept."""
     systems: tuple[str, ...]
     """The first is what the others are compared with."""
     references: tuple[str, str]

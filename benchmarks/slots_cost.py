@@ -5,7 +5,7 @@ and run as the service runs them.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from benchmarks.result import LIBRARIES, Circumstances
 from benchmarks.side_by_side import CostPoint, CostResult
 from benchmarks.turns import in_turns
 from export.encoder_graphs import Body
-from export.graph import described, export_file, export_one
+from export.graph import described, export_beside
 from export.graphs import PlainGraph, SlottedGraph
 from langmod.architectures import Architecture, EncoderArchitecture
 from langmod.banks import stack_banks
@@ -41,7 +41,7 @@ Tables = Mapping[str, Table]
 
 
 def measure_slots(asked: SlotsCost) -> CostResult:
-    """Every batch with every mix, in turns with the plain graph."""
+    """Every batch through the plain graph and with every mix, in turns."""
     circumstances = Circumstances(
         machine=Machine.here(),
         versions=versions((*LIBRARIES, "torch")),
@@ -54,20 +54,20 @@ def measure_slots(asked: SlotsCost) -> CostResult:
     body = Body(slotted)
     with tempfile.TemporaryDirectory() as folder:
         full, plain = graphs(body, Path(folder), asked)
+    tables = {mix: tables_of(body.banks, modules_of(base, mix, asked)) for mix in asked.mixes}
     points = []
-    for mix in asked.mixes:
-        tables = tables_of(body.banks, modules_of(base, mix, asked))
-        for rows, tokens in asked.batches:
-            feed = batch(rows, tokens, asked)
+    for rows, tokens in asked.batches:
+        feed = batch(rows, tokens, asked)
+        runs: dict[Mix | None, Callable[[], object]] = {None: partial(plain.run, feed)}
+        for mix in asked.mixes:
             own = {**feed, "slots": slots_of(rows, mix, asked.modules)}
-            runs = {"plain": partial(plain.run, feed), "full": partial(full.run, own, tables)}
-            _, times = in_turns(runs, asked.repetitions)
-            points.append(
-                CostPoint(
-                    rows=rows, tokens=tokens, mix=mix,
-                    milliseconds=tuple(times["full"]), plain=tuple(times["plain"]),
-                )
-            )  # fmt: skip
+            runs[mix] = partial(full.run, own, tables[mix])
+        _, times = in_turns(runs, asked.repetitions)
+        bare = tuple(times[None])
+        points += [
+            CostPoint(rows=rows, tokens=tokens, mix=mix, milliseconds=tuple(times[mix]), plain=bare)
+            for mix in asked.mixes
+        ]
     return CostResult(experiment=asked, circumstances=circumstances, points=tuple(points))
 
 
@@ -89,11 +89,10 @@ def random_base(asked: RandomBase) -> EncoderArchitecture:
 
 def graphs(body: Body, folder: Path, asked: SlotsCost) -> tuple[Graph, Graph]:
     """With slots and without, opened as the service opens them."""
-    without = PlainGraph(body)
-    (folder / "plain").mkdir()
-    export_one(body, folder, asked.precision)
-    export_file(without, folder / "plain" / f"{without.name}.onnx", asked.precision)
-    return _opened(body, folder, asked), _opened(without, folder / "plain", asked)
+    plain = folder / "plain"
+    plain.mkdir()
+    export_beside(body, plain, folder, asked.precision)
+    return _opened(body, folder, asked), _opened(PlainGraph(body), plain, asked)
 
 
 def _opened(graph: SlottedGraph, folder: Path, asked: SlotsCost) -> Graph:

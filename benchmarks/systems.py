@@ -168,3 +168,11 @@ def without_modules(models: Path) -> Iterator[Path]:
                     if part.name != "modules":
                         (bare / base.name / part.name).symlink_to(part)
         yield bare
+
+
+@contextmanager
+def only(models: Path, base: str) -> Iterator[Path]:
+    """A folder with one of the bases, so that no other is opened."""
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / base).symlink_to((models / base).resolve())
+        yield Path(name)

@@ -7,7 +7,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from multiprocessing import get_context
@@ -54,6 +54,8 @@ def measure_training(asked: TrainingSpeed) -> TrainingResult:
     runs: dict[TrainingArm, list[TrainingRun]] = {arm: [] for arm in asked.arms}
     with ExitStack() as stack:
         processes = {arm: stack.enter_context(_process()) for arm in asked.arms}
+        # All at once: to import what they need takes longer than to train.
+        wait([processes[arm].submit(prepare, asked, arm) for arm in asked.arms])
         for repetition in range(asked.repetitions):
             turn = repetition % len(asked.arms)
             for arm in [*asked.arms[turn:], *asked.arms[:turn]]:
@@ -93,6 +95,14 @@ class Counting:
         self.text.append(int(batch["attention_mask"].sum()))
         self.positions.append(batch["attention_mask"].numel())
         return batch
+
+
+def prepare(asked: TrainingSpeed, arm: TrainingArm) -> None:
+    """Reads the texts, in a process that is fresh."""
+    if arm.loop == "langmod":
+        texts(asked)
+    else:
+        stock_rows(asked, arm.loop)
 
 
 def repeat(asked: TrainingSpeed, arm: TrainingArm) -> TrainingRun:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TypeVar
 
+Name = TypeVar("Name")
 Found = TypeVar("Found")
 Clock = Callable[[], float]
 """Seconds."""
@@ -16,11 +17,11 @@ TRIALS = 2
 
 
 def in_turns(
-    calls: Mapping[str, Callable[[], Found]], repetitions: int, clock: Clock = time.perf_counter
-) -> tuple[dict[str, Found], dict[str, list[float]]]:
+    calls: Mapping[Name, Callable[[], Found]], repetitions: int, clock: Clock = time.perf_counter
+) -> tuple[dict[Name, Found], dict[Name, list[float]]]:
     """What each call gave at first, when it met its shapes, and then milliseconds of its turns."""
     first = {name: call() for name, call in calls.items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[Name, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for repetition in range(repetitions):
         turn = repetition % len(names)

@@ -60,20 +60,28 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
 
 def export_one(graph: SlottedGraph, folder: Path, precision: Precision) -> Parity:
     """Exports one graph, with a way past its slots where it runs layers, and checks it."""
-    path = folder / f"{graph.name}.onnx"
+    if not graph.layered:
+        path = folder / f"{graph.name}.onnx"
+        export_file(graph, path, precision)
+        return check_graph(graph, path, precision)
+    with tempfile.TemporaryDirectory(dir=folder) as plain:
+        return export_beside(graph, Path(plain), folder, precision)
+
+
+def export_beside(graph: SlottedGraph, plain: Path, folder: Path, precision: Precision) -> Parity:
+    """Exports a graph that runs layers, and leaves the graph without slots in a folder beside."""
+    path, without = folder / f"{graph.name}.onnx", PlainGraph(graph)
+    beside = plain / f"{without.name}.onnx"
     export_file(graph, path, precision)
-    if graph.layered:
-        beside = folder / f"{graph.name}.plain.onnx"
-        export_file(PlainGraph(graph), beside, precision)
-        onnx.save(either_way(onnx.load(path), onnx.load(beside)), path)
-        beside.unlink()
+    export_file(without, beside, precision)
+    onnx.save(either_way(onnx.load(path), onnx.load(beside)), path)
     return check_graph(graph, path, precision)
 
 
 def export_file(graph: SlottedGraph, path: Path, precision: Precision) -> None:
     """Exports through Optimum and makes the file small."""
     config = SlottedOnnxConfig(graph)
-    with _without_lint():
+    with without_lint():
         _, outputs = export(graph, config, path, opset=config.DEFAULT_ONNX_OPSET)
     validate_model_outputs(config, graph, path, outputs, use_subprocess=False)
     if precision == "int8":
@@ -82,7 +90,7 @@ def export_file(graph: SlottedGraph, path: Path, precision: Precision) -> None:
 
 
 @contextmanager
-def _without_lint() -> Iterator[None]:
+def without_lint() -> Iterator[None]:
     """Torch's exporter checks its own graph after each of its passes: two fifths of an export.
 
     The checks change nothing; a graph that is wrong is found out by its answers.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.experiment import BackTranslation
 from benchmarks.rivals.translators import SPECIAL, Checkpoint
-from benchmarks.systems import open_engines, without_modules
+from benchmarks.systems import only, open_engines, without_modules
 from langmod.errors import LangmodError
 from service.engine import Outcome
 from service.engines import Engines
@@ -38,12 +38,13 @@ def ours(asked: BackTranslation) -> Iterator[Ways]:
     """The engine that serves, one or one a thread, the sentences dealt by their length."""
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
+        models = stack.enter_context(only(asked.models, asked.base))
         ways: dict[str, Translate] = {}
         for count, threads in workers(asked.threads):
             own = asked.model_copy(update={"threads": threads})
             for rows in ROWS:
                 engines = [
-                    stack.enter_context(open_engines(own, own.models, batch_texts=rows))
+                    stack.enter_context(open_engines(own, models, batch_texts=rows))
                     for _ in range(count)
                 ]
                 name = f"{count} x {threads} threads, batches of {rows} rows"

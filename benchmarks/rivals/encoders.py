@@ -4,6 +4,7 @@ Each rival loads the modules from the checkpoints that our methods write. Those 
 run the bare base: they are a bound, not an equal.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,11 +15,15 @@ import numpy as np
 import torch
 from torch import nn
 
+import export
+import langmod
 from benchmarks.experiment import EncoderRivals
+from benchmarks.rivals.random_base import kept
 from benchmarks.slots_cost import modules_of, random_base, tables_of
 from export.encoder_graphs import Body, Embed
 from export.graph import described, export_one
 from langmod.architectures import EncoderArchitecture
+from langmod.digests import SHORT
 from langmod.methods import METHODS
 from langmod.slotted import SlottedBase
 from langmod.specs import ROLES, Precision
@@ -40,10 +45,12 @@ def ours(precision: Precision) -> Opened:
         slotted.eval().requires_grad_(False)
         body, embed = Body(slotted), Embed(slotted)
         settings = Settings(threads=asked.threads)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+
+        def build(folder: Path) -> None:
             for graph in (body, embed):
                 export_one(graph, folder, precision)
+
+        with kept(_place(asked, precision), build) as folder:
             specs = [described(graph, folder) for graph in (embed, body)]
             first, second = (Graph(folder / spec.file, spec, settings) for spec in specs)
         tables = tables_of(body.banks, modules_of(base, asked.method, asked))
@@ -63,6 +70,23 @@ def ours(precision: Precision) -> Opened:
         yield encode
 
     return opened
+
+
+def _place(asked: EncoderRivals, precision: Precision) -> Path | None:
+    """Where graphs are kept for the other methods, as long as the code is that which made them."""
+    if asked.cache is None:
+        return None
+    made = "-".join(map(str, (asked.width, asked.layers, asked.seed, precision, _code())))
+    return asked.cache / "encoders" / made
+
+
+def _code() -> str:
+    """Differs when what makes graphs was changed."""
+    digest = hashlib.sha256()
+    for package in (langmod, export):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:SHORT]
 
 
 def checkpoints(base: EncoderArchitecture, asked: EncoderRivals, folder: Path) -> list[str]:

@@ -18,6 +18,7 @@ from benchmarks.experiment import Rivals
 from benchmarks.rivals.random_base import kept
 from benchmarks.systems import open_engines, without_modules
 from benchmarks.turns import fastest
+from export.graph import without_lint
 from langmod.bases import language_token
 from langmod.errors import LangmodError
 from langmod.languages import canonical
@@ -169,17 +170,20 @@ def generated(model: Generates, checkpoint: Checkpoint, asked: Rivals) -> Transl
 def optimum(asked: Rivals) -> Iterator[Translate]:
     """Optimum's ONNX Runtime model with dynamic 8-bit products, caches on."""
     from onnxruntime import SessionOptions
+    from optimum.exporters.onnx import main_export
     from optimum.onnxruntime import ORTModelForSeq2SeqLM, ORTQuantizer
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
     checkpoint = Checkpoint.of(asked)
 
     def build(small: Path) -> None:
-        model = ORTModelForSeq2SeqLM.from_pretrained(checkpoint.folder, export=True)
         settings = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=True)
         with tempfile.TemporaryDirectory(dir=small.parent) as plain:
-            model.save_pretrained(plain)
-            del model
+            with without_lint():
+                main_export(
+                    str(checkpoint.folder), plain, task="text2text-generation-with-past",
+                    do_validation=False, no_post_process=True,
+                )  # fmt: skip
             for file in sorted(Path(plain).glob("*.onnx")):
                 quantizer = ORTQuantizer.from_pretrained(plain, file_name=file.name)
                 quantizer.quantize(save_dir=small, quantization_config=settings, file_suffix="")

@@ -36,6 +36,12 @@ def test_translators_of_one_checkpoint_translate_alike(asked):
     assert "| 3, 2 |" in table(result)
 
 
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory):
+    """Where the second method finds what was made for the first."""
+    return tmp_path_factory.mktemp("graphs")
+
+
 @pytest.mark.parametrize(
     ("method", "reference", "others"),
     [
@@ -43,10 +49,10 @@ def test_translators_of_one_checkpoint_translate_alike(asked):
         ("bottleneck", "adapters BatchSplit fp32", ["adapters one by one bf16"]),
     ],
 )
-def test_encoders_of_the_same_weights_and_modules_are_alike(method, reference, others):
+def test_encoders_of_the_same_weights_and_modules_are_alike(method, reference, others, graphs):
     asked = EncoderRivals(
         **ENCODED, method=method, systems=("langmod fp32", "langmod int8", reference, *others),
-        references=(reference, "torch fp32, bare"),
+        references=(reference, "torch fp32, bare"), cache=graphs,
     )  # fmt: skip
     result = measure_encoders(asked)
     difference = {point.system: point.difference for point in result.points}
@@ -59,7 +65,7 @@ def test_encoders_of_the_same_weights_and_modules_are_alike(method, reference, o
 def test_modules_move_what_is_compared():
     asked = EncoderRivals(
         **ENCODED, method="lora", systems=("PEFT fp32",),
-        references=("torch fp32, bare", "torch fp32, bare"),
+        references=("torch fp32, bare", "torch fp32, bare"), cache=None,
     )  # fmt: skip
     (point,) = measure_encoders(asked).points
     assert point.difference > 1e-3

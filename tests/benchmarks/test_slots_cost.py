@@ -70,7 +70,7 @@ def test_modules_are_the_same_in_every_run(opened):
 def test_points_are_measured_and_tabled():
     result = measure_slots(ASKED)
     assert [(p.mix, p.rows) for p in result.points] == [
-        (mix, rows) for mix in ASKED.mixes for rows in (1, 8)
+        (mix, rows) for rows in (1, 8) for mix in ASKED.mixes
     ]
     assert CostResult.model_validate_json(result.model_dump_json()) == result
     assert "| 8 x 4 |" in table(result)
