@@ -55,7 +55,7 @@ def measure_training(asked: TrainingSpeed) -> TrainingResult:
     with ExitStack() as stack:
         processes = {arm: stack.enter_context(_process()) for arm in asked.arms}
         # All at once: to import what they need takes longer than to train.
-        wait([processes[arm].submit(prepare, asked, arm) for arm in asked.arms])
+        wait([processes[arm].submit(prepare, asked) for arm in asked.arms])
         for repetition in range(asked.repetitions):
             turn = repetition % len(asked.arms)
             for arm in [*asked.arms[turn:], *asked.arms[:turn]]:
@@ -97,12 +97,9 @@ class Counting:
         return batch
 
 
-def prepare(asked: TrainingSpeed, arm: TrainingArm) -> None:
-    """Reads the texts, in a process that is fresh."""
-    if arm.loop == "langmod":
-        texts(asked)
-    else:
-        stock_rows(asked, arm.loop)
+def prepare(asked: TrainingSpeed) -> None:
+    """Imports this module and reads the texts, in a process that is fresh."""
+    texts(asked)
 
 
 def repeat(asked: TrainingSpeed, arm: TrainingArm) -> TrainingRun:

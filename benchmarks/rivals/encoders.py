@@ -4,7 +4,6 @@ Each rival loads the modules from the checkpoints that our methods write. Those 
 run the bare base: they are a bound, not an equal.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,15 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-import export
-import langmod
 from benchmarks.experiment import EncoderRivals
-from benchmarks.rivals.random_base import kept
+from benchmarks.rivals.random_base import code, kept
 from benchmarks.slots_cost import modules_of, random_base, tables_of
 from export.encoder_graphs import Body, Embed
 from export.graph import described, export_one
 from langmod.architectures import EncoderArchitecture
-from langmod.digests import SHORT
 from langmod.methods import METHODS
 from langmod.slotted import SlottedBase
 from langmod.specs import ROLES, Precision
@@ -50,7 +46,7 @@ def ours(precision: Precision) -> Opened:
             for graph in (body, embed):
                 export_one(graph, folder, precision)
 
-        with kept(_place(asked, precision), build) as folder:
+        with kept(_place(asked, precision), build, code()) as folder:
             specs = [described(graph, folder) for graph in (embed, body)]
             first, second = (Graph(folder / spec.file, spec, settings) for spec in specs)
         tables = tables_of(body.banks, modules_of(base, asked.method, asked))
@@ -73,20 +69,9 @@ def ours(precision: Precision) -> Opened:
 
 
 def _place(asked: EncoderRivals, precision: Precision) -> Path | None:
-    """Where graphs are kept for the other methods, as long as the code is that which made them."""
-    if asked.cache is None:
-        return None
-    made = "-".join(map(str, (asked.width, asked.layers, asked.seed, precision, _code())))
-    return asked.cache / "encoders" / made
-
-
-def _code() -> str:
-    """Differs when what makes graphs was changed."""
-    digest = hashlib.sha256()
-    for package in (langmod, export):
-        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:SHORT]
+    """Where graphs are kept for the other method."""
+    made = f"{asked.width}-{asked.layers}-{asked.seed}-{precision}"
+    return asked.cache and asked.cache / "encoders" / made
 
 
 def checkpoints(base: EncoderArchitecture, asked: EncoderRivals, folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ large base takes minutes. Its graphs are those that a batch on the bare base run
 graph of a dozen layers takes longer to export than to measure.
 """
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
+import export
+import langmod
 from benchmarks.experiment import RandomShape, Rivals
 from export.graph import described, export_file
 from export.graphs import PlainGraph, SlottedGraph
@@ -26,6 +29,8 @@ from langmod.slotted import SlottedBase
 from langmod.specs import GraphSpec, Precision
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+MADE_BY = ".made-by"
+"""In a folder that is kept: what it depends on besides its name."""
 SPREAD = 2.5
 """Times the weights of layers that M2M100 begins with: less, and a base says one word for ever."""
 
@@ -47,25 +52,43 @@ def base_of(asked: Rivals) -> Rivals:
     graphs = models / name / "onnx" / asked.precision
     with (
         kept(models / name, lambda folder: _build(folder, asked, shape)) as folder,
-        kept(graphs, partial(_export, folder, asked.precision)),
+        kept(graphs, partial(_export, folder, asked.precision), code()),
     ):
         pass
     return asked.model_copy(update={"models": models, "base": name})
 
 
 @contextmanager
-def kept(folder: Path | None, build: Callable[[Path], None]) -> Iterator[Path]:
-    """What was built in a folder, once for all; without one, just for now."""
+def kept(folder: Path | None, build: Callable[[Path], None], made_by: str = "") -> Iterator[Path]:
+    """What was built in a folder, until something else is to build it; without one, just now."""
     if folder is not None and folder.is_dir():
-        yield folder
-        return
+        if _builder(folder) == made_by:
+            yield folder
+            return
+        shutil.rmtree(folder)
     if folder is not None:
         folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder and folder.parent) as name:
         draft = Path(name) / (folder.name if folder else "built")
         draft.mkdir()
         build(draft)
+        if made_by:
+            (draft / MADE_BY).write_text(made_by)
         yield draft if folder is None else Path(shutil.move(draft, folder))
+
+
+def _builder(folder: Path) -> str:
+    file = folder / MADE_BY
+    return file.read_text() if file.is_file() else ""
+
+
+def code() -> str:
+    """Differs when what makes our graphs was changed."""
+    digest = hashlib.sha256()
+    for package in (langmod, export):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _export(base: Path, precision: Precision, folder: Path) -> None:

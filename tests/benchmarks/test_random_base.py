@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.experiment import Rivals
 from benchmarks.rivals.measure import measure_rivals
-from benchmarks.rivals.random_base import base_of
+from benchmarks.rivals.random_base import base_of, code, kept
 from benchmarks.rivals.translators import TRANSLATORS, Checkpoint
 from benchmarks.tables import table
 from tests.bases import make_base
@@ -49,3 +49,27 @@ def test_a_random_base_is_built_once_and_every_translation_is_cut(asked, monkeyp
     before = weights.stat().st_mtime_ns
     assert measure_rivals(asked).points[0].alike == 3
     assert weights.stat().st_mtime_ns == before
+
+
+def test_what_is_kept_is_built_anew_when_another_is_to_build_it(tmp_path):
+    def built(by):
+        def build(folder):
+            (folder / "graph").write_text(f"{len(seen)}")
+
+        with kept(tmp_path / "kept" / "base", build, by) as folder:
+            seen.append((folder / "graph").read_text())
+        return seen[-1]
+
+    seen = []
+    assert [built("a"), built("a"), built("b"), built("b")] == ["0", "0", "2", "2"]
+    assert [each.name for each in (tmp_path / "kept").iterdir()] == ["base"]
+
+
+def test_graphs_are_of_the_code_that_made_them(asked, monkeypatch):
+    graphs = base_of(asked).models / base_of(asked).base / "onnx" / "fp32" / "graph.json"
+    before = graphs.stat().st_mtime_ns
+    base_of(asked)
+    assert graphs.stat().st_mtime_ns == before
+    monkeypatch.setattr("benchmarks.rivals.random_base.code", lambda: f"not {code()}")
+    base_of(asked)
+    assert graphs.stat().st_mtime_ns > before
