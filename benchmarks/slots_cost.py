@@ -14,6 +14,10 @@ import torch
 from torch import Tensor
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
+from adaptation.architectures import Architecture, EncoderArchitecture
+from adaptation.banks import stack_banks
+from adaptation.methods import METHODS, Method
+from adaptation.slotted import SlottedBase
 from benchmarks.experiment import Mix, RandomBase, SlotsCost
 from benchmarks.result import LIBRARIES, Circumstances
 from benchmarks.side_by_side import CostPoint, CostResult
@@ -21,11 +25,7 @@ from benchmarks.turns import in_turns
 from export.encoder_graphs import Body
 from export.graph import described, export_beside
 from export.graphs import PlainGraph, SlottedGraph
-from langmod.architectures import Architecture, EncoderArchitecture
-from langmod.banks import stack_banks
 from langmod.machine import Machine, commit, versions
-from langmod.methods import METHODS, Method
-from langmod.slotted import SlottedBase
 from langmod.specs import ROLES, BankSpec, Role
 from service.session import Array, Graph
 from service.settings import Settings

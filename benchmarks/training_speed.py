@@ -26,10 +26,10 @@ from transformers import (
     set_seed,
 )
 
+from adaptation.architectures import EncoderArchitecture
 from benchmarks.experiment import Loop, TrainingArm, TrainingSpeed
 from benchmarks.result import Circumstances
 from benchmarks.side_by_side import TRAINING_LIBRARIES, TrainingPoint, TrainingResult, TrainingRun
-from langmod.architectures import EncoderArchitecture
 from langmod.languages import canonical
 from langmod.machine import Machine, commit, versions
 from training.corpus import read_text

@@ -19,7 +19,7 @@ def describe(
     base: str, name: str, licence: str, language: Annotated[list[str], typer.Option()]
 ) -> None:
     """Make a folder or hub id servable: base.json, tokenizer.json; `mn` or `mn=khk_Cyrl`."""
-    from langmod.bases import describe_base, fetch_base
+    from adaptation.bases import describe_base, fetch_base
 
     pairs = dict(each.split("=", 1) for each in language if "=" in each)
     folder = fetch_base(base, Path("models") / name)

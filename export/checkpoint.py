@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from langmod import adapterhub, peft_folder
-from langmod.architectures import Architecture
-from langmod.bases import resolve
+from adaptation import adapterhub, peft_folder
+from adaptation.architectures import Architecture
+from adaptation.bases import resolve
+from adaptation.methods import METHODS
+from export.heads import Head, read_head
 from langmod.config import Frozen, describe
 from langmod.errors import BrokenModule, ConfigError, LangmodError, ModuleMismatch
-from langmod.heads import Head, read_head
-from langmod.methods import METHODS
 from langmod.specs import BaseSpec, Metric, Role, Vocabulary
 
 FILES = ("*.json", "*.safetensors", adapterhub.PICKLE, adapterhub.HEAD_PICKLE, peft_folder.PICKLE)

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaptation.branching import SlotSource, gathered
+from adaptation.slotted import SlottedBase
 from export.graphs import (
     EncoderGraph,
     Feed,
@@ -16,8 +18,6 @@ from export.graphs import (
     random_slots,
 )
 from export.vocabulary_graphs import vocabulary_graphs
-from langmod.branching import SlotSource, gathered
-from langmod.slotted import SlottedBase
 from langmod.specs import TensorSpec
 from langmod.tasks import TASKS, HeadTask
 

@@ -11,6 +11,10 @@ import onnx
 import torch
 from optimum.exporters.onnx import export, validate_model_outputs
 
+from adaptation.architectures import load_base
+from adaptation.banks import banks_of
+from adaptation.bases import load_spec
+from adaptation.slotted import SlottedBase
 from export.bare_rows import either_way
 from export.encoder_graphs import encoder_graphs
 from export.graphs import PlainGraph, SlottedGraph
@@ -18,11 +22,7 @@ from export.onnx_config import SlottedOnnxConfig
 from export.parity import check_graph
 from export.quantize import halve_tables, quantize_products
 from export.translator_graphs import translator_graphs
-from langmod.architectures import load_base
-from langmod.banks import banks_of
-from langmod.bases import load_spec
 from langmod.digests import file_digest
-from langmod.slotted import SlottedBase
 from langmod.specs import GraphFile, GraphSpec, Parity, Precision
 
 

@@ -11,11 +11,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from langmod.architectures import EncoderArchitecture
-from langmod.banks import banks_of
-from langmod.branching import SlotSource
-from langmod.slot_sources import BankSource
-from langmod.slotted import SlottedBase
+from adaptation.architectures import EncoderArchitecture
+from adaptation.banks import banks_of
+from adaptation.branching import SlotSource
+from adaptation.slot_sources import BankSource
+from adaptation.slotted import SlottedBase
 from langmod.specs import ROLES, Axis, BankSpec, TensorSpec
 
 Feed = dict[str, Tensor]

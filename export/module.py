@@ -11,22 +11,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adaptation.architectures import Architecture, load_base
+from adaptation.banks import banks_of, stack_banks
+from adaptation.bases import load_spec
+from adaptation.methods import METHODS
+from adaptation.rows import Rows
+from adaptation.slot_sources import BankSource
+from adaptation.slotted import SlottedBase
 from export.checkpoint import Checkpoint, Faults, ModuleDescription, read_checkpoint
 from export.encoder_graphs import encoder_graphs
 from export.graph import export_graphs
 from export.graphs import Feed, Sizes, SlottedGraph
 from export.parity import ParityError, run
 from export.translator_graphs import translator_graphs
-from langmod.architectures import Architecture, load_base
-from langmod.banks import banks_of, stack_banks
-from langmod.bases import load_spec
 from langmod.errors import ConfigError
 from langmod.languages import canonical
-from langmod.methods import METHODS
-from langmod.rows import Rows
 from langmod.sessions import opened
-from langmod.slot_sources import BankSource
-from langmod.slotted import SlottedBase
 from langmod.specs import (
     FP32_TOLERANCE,
     ROLES,

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaptation.branching import SlotSource
+from adaptation.slotted import SlottedBase
 from export.encoder_graphs import Embed
 from export.graphs import Feed, Sizes, SlottedGraph, floats, ints, ragged_mask, random_slots
-from langmod.branching import SlotSource
-from langmod.slotted import SlottedBase
 from langmod.specs import TensorSpec
 
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from adaptation.architectures import EncoderArchitecture
+from adaptation.banks import banks_of
+from adaptation.branching import SlotSource
+from adaptation.own_vocabulary import BIAS, ENTRY, EXIT, WORDS, OwnVocabulary
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from export.graphs import EncoderGraph, Feed, Sizes, SlottedGraph, floats, ints, ragged_mask
-from langmod.architectures import EncoderArchitecture
-from langmod.banks import banks_of
-from langmod.branching import SlotSource
-from langmod.own_vocabulary import BIAS, ENTRY, EXIT, WORDS, OwnVocabulary
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.specs import TensorSpec
 
 PREFIX = "language.xpt."

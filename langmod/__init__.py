@@ -1,1 +1,1 @@
-"""What training, export and service share; imports none of them and no model library at its top."""
+"""What all stages share, in numpy alone: contracts, errors, languages, text, tasks, stores."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import M2M100ForConditionalGeneration, XLMRobertaForMaskedLM
 
-from langmod.bases import describe_base
+from adaptation.bases import describe_base
 from tests.text import SENTENCES
 from training.sizes import SHAPES, encoder_config, translator_config
 from training.tokenizer import TokenizerConfig, assemble, learn_pieces, save_tokenizer

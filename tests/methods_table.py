@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
-from langmod.banks import banks_of, stack_banks
-from langmod.methods import METHODS
-from langmod.slot_sources import BankSource
-from langmod.slotted import SlottedBase
+from adaptation.banks import banks_of, stack_banks
+from adaptation.methods import METHODS
+from adaptation.slot_sources import BankSource
+from adaptation.slotted import SlottedBase
 from langmod.specs import ROLES
-from tests.langmod import models
-from tests.langmod.heads import TASKS, library_answers, our_answers, states
-from tests.langmod.models import inputs_of, module_for
-from tests.langmod.references import REFERENCES
+from tests.adaptation import models
+from tests.adaptation.heads import TASKS, library_answers, our_answers, states
+from tests.adaptation.models import inputs_of, module_for
+from tests.adaptation.references import REFERENCES
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
 BASES = {name: partial(models.strong, make) for name, make in models.BASES.items()}

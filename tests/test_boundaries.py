@@ -8,13 +8,21 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("training", "export", "service")
-PACKAGES = ("langmod", *STAGES, "benchmarks")
+SHARED = ("langmod", "adaptation")
+ALLOWED = {
+    "langmod": set(),
+    "adaptation": {"langmod"},
+    "training": set(SHARED),
+    "export": set(SHARED),
+    "service": {"langmod"},
+    "benchmarks": {*SHARED, "training", "export", "service"},
+}
+"""Package → those that it may import."""
+PACKAGES = tuple(ALLOWED)
 HEAVY = {"torch", "transformers", "peft", "adapters", "optimum", "onnx", "accelerate", "datasets"}
-TORCH_HALF = ("langmod.methods", "langmod.slotted", "langmod.architectures", "langmod.bases")
-"""The part of langmod that is written in torch."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +84,11 @@ def file_of(module):
 
 
 def loaded_with(file):
-    """The files of langmod that importing a file loads; a registry loads its whole folder."""
+    """The files of langmod that a file loads, at once or later; a registry loads its folder."""
     found = [
         each
         for imported in imports_of(file)
-        if imported.at_import and imported.reaches("langmod")
-        if (each := file_of(imported.module)) is not None
+        if imported.reaches("langmod") and (each := file_of(imported.module)) is not None
     ]
     if file.name == "__init__.py" and "iter_modules" in file.read_text(encoding="utf-8"):
         found.extend(file.parent.glob("*.py"))
@@ -102,17 +109,16 @@ def listed(imports):
 
 
 def test_the_walk_finds_what_it_must():
-    found = {each.module: each for each in imports_of(ROOT / "langmod" / "bases.py")}
-    assert found["langmod.architectures"].at_import
+    found = {each.module: each for each in imports_of(ROOT / "adaptation" / "bases.py")}
+    assert found["adaptation.architectures"].at_import
     assert not found["huggingface_hub"].at_import
     names = {file.relative_to(ROOT).as_posix() for file in reached(files_of("service"))}
     assert {"langmod/tasks/classify.py", "langmod/specs.py", "langmod/config.py"} <= names
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_stages_import_langmod_and_never_one_another(package):
-    allowed = {"langmod", package} | (set(PACKAGES) if package == "benchmarks" else set())
-    forbidden = {*PACKAGES, "tests"} - allowed
+def test_packages_import_only_what_they_may(package):
+    forbidden = {*PACKAGES, "tests"} - {package} - ALLOWED[package]
     wrong = [
         each
         for file in files_of(package)
@@ -132,24 +138,25 @@ def test_the_service_never_imports_a_model_library():
     assert not wrong, listed(wrong)
 
 
-def test_what_the_service_loads_of_langmod_imports_no_model_library():
+def test_langmod_loads_without_a_model_library():
     wrong = [
         each
-        for file in reached(files_of("service"))
+        for file in files_of("langmod")
         for each in imports_of(file)
         if each.at_import and each.module.partition(".")[0] in HEAVY
     ]
     assert not wrong, listed(wrong)
 
 
-def test_the_service_does_not_reach_the_torch_half_of_langmod():
-    wrong = [
-        each
-        for file in reached(files_of("service"))
-        for each in imports_of(file)
-        if each.at_import and any(each.reaches(part) for part in TORCH_HALF)
-    ]
-    assert not wrong, listed(wrong)
+def test_a_bento_holds_the_code_that_serves_and_lists_modules_and_no_other():
+    bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text(encoding="utf-8"))
+    included, excluded = (
+        {path for pattern in bento[key] for path in ROOT.glob(pattern) if path.suffix == ".py"}
+        for key in ("include", "exclude")
+    )
+    commands = ROOT / "langmod" / "__main__.py"
+    packages = {ROOT / name / "__init__.py" for name in ("langmod", "service")}
+    assert included - excluded == {*reached([*files_of("service"), commands]), *packages}
 
 
 def test_importing_the_service_loads_no_model_library():

@@ -3,9 +3,9 @@
 import pytest
 
 from tests import methods_table
-from tests.langmod.heads import TASKS, our_answers
-from tests.langmod.models import BASES
-from tests.langmod.references import as_mbart
+from tests.adaptation.heads import TASKS, our_answers
+from tests.adaptation.models import BASES
+from tests.adaptation.references import as_mbart
 from tests.methods_table import (
     MOST,
     PAGE,

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import langmod.methods
+import adaptation.methods
+from adaptation.architectures import load_base
+from adaptation.methods import METHODS
 from export.checkpoint import ModuleDescription
 from export.graph import export_graphs
 from export.module import export_module
-from langmod.architectures import load_base
 from langmod.errors import ConfigError
-from langmod.methods import METHODS
 from langmod.specs import ROLES, ROW_TOLERANCE, GraphSpec
 from langmod.store import ModuleStore
 from service.encoder import EncoderEngine
@@ -23,8 +23,8 @@ from service.schemas import EmbedRequest
 from service.settings import Settings
 from service.tables import Tables
 from tests import methods_table
-from tests.langmod.models import module_for
-from tests.langmod.references import REFERENCES, Reference
+from tests.adaptation.models import module_for
+from tests.adaptation.references import REFERENCES, Reference
 from tests.text import SENTENCES
 from training.module import ModuleConfig
 
@@ -44,17 +44,17 @@ optimisation: {{steps: 1, batch_size: 1, learning_rate: 0.001}}
 
 
 def drop_in():
-    return importlib.import_module(f"langmod.methods.{NAME}")
+    return importlib.import_module(f"adaptation.methods.{NAME}")
 
 
 @pytest.fixture
 def dropped_in(monkeypatch):
-    """The file as if it lay in ``langmod/methods``, for one test."""
-    monkeypatch.setattr(langmod.methods, "__path__", [*langmod.methods.__path__, str(FOLDER)])
+    """The file as if it lay in ``adaptation/methods``, for one test."""
+    monkeypatch.setattr(adaptation.methods, "__path__", [*adaptation.methods.__path__, str(FOLDER)])
     yield drop_in
     METHODS.pop(NAME, None)
-    sys.modules.pop(f"langmod.methods.{NAME}", None)
-    vars(langmod.methods).pop(NAME, None)
+    sys.modules.pop(f"adaptation.methods.{NAME}", None)
+    vars(adaptation.methods).pop(NAME, None)
 
 
 def test_yaml_takes_it_by_name(dropped_in, tmp_path):

@@ -16,8 +16,8 @@ from torch import nn
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
-from langmod.architectures import Architecture, load_base
-from langmod.bases import describe_base, resolve_base
+from adaptation.architectures import Architecture, load_base
+from adaptation.bases import describe_base, resolve_base
 from langmod.config import RunConfig
 from langmod.errors import ConfigError
 from langmod.specs import BaseSpec

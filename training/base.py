@@ -14,13 +14,13 @@ from transformers import (
     set_seed,
 )
 
-from langmod.architectures import (
+from adaptation.architectures import (
     Architecture,
     EncoderArchitecture,
     TranslatorArchitecture,
     load_base,
 )
-from langmod.bases import describe_base, language_token, load_spec, resolve_base
+from adaptation.bases import describe_base, language_token, load_spec, resolve_base
 from langmod.config import RunConfig
 from langmod.errors import ConfigError
 from langmod.languages import canonical

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.modeling_outputs import MaskedLMOutput
 
-from langmod.architectures import EncoderArchitecture
+from adaptation.architectures import EncoderArchitecture
 from langmod.config import Frozen, write_atomic
 from langmod.errors import ConfigError
 from langmod.languages import canonical

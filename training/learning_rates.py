@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from langmod.architectures import Architecture
+from adaptation.architectures import Architecture
 
 Factors = Mapping[nn.Parameter, float]
 """Parameter of a base → what its rate is multiplied with; those that are missing keep theirs."""

@@ -15,15 +15,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, set_seed
 
-from langmod.architectures import load_base
-from langmod.bases import describe_base, load_spec, resolve_base
+from adaptation.architectures import load_base
+from adaptation.bases import describe_base, load_spec, resolve_base
+from adaptation.methods import METHODS
+from adaptation.rows import prompt_length
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from langmod.config import Frozen, RunConfig, describe, write_atomic
 from langmod.errors import ConfigError
 from langmod.languages import canonical
-from langmod.methods import METHODS
-from langmod.rows import prompt_length
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.specs import BaseSpec, Role
 from training.base import save_halves
 from training.corpus import corpus_digest

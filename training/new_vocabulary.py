@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from langmod.architectures import Architecture, load_base
-from langmod.bases import describe_base, load_spec, resolve_base
+from adaptation.architectures import Architecture, load_base
+from adaptation.bases import describe_base, load_spec, resolve_base
+from adaptation.word_vectors import STARTS, Spelling, Started, Transfer, at_random, read_tokenizer
 from langmod.config import RunConfig
 from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.specs import BaseSpec
-from langmod.word_vectors import STARTS, Spelling, Started, Transfer, at_random, read_tokenizer
 from training.base import save_halves
 from training.corpus import read_pairs, read_text
 from training.packing import Special, pack, token_lists

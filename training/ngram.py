@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from langmod.bases import load_spec, resolve_base
+from adaptation.bases import load_spec, resolve_base
 from langmod.config import Frozen, RunConfig
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError

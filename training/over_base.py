@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from langmod.slotted import SlottedBase
+from adaptation.slotted import SlottedBase
 
 
 def _without(layers: list[int]) -> Callable[[Tensor], Tensor]:

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from adaptation.slotted import SlottedBase
 from langmod.encoding import TextEncoder
-from langmod.slotted import SlottedBase
 
 BATCH = 25
 

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langmod.architectures import load_base
-from langmod.bases import load_spec, resolve_base
+from adaptation.architectures import load_base
+from adaptation.bases import load_spec, resolve_base
+from adaptation.methods import METHODS
+from adaptation.rows import prompt_length
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from langmod.config import Frozen, write_atomic
 from langmod.encoding import TextEncoder
 from langmod.languages import canonical
-from langmod.methods import METHODS
-from langmod.rows import prompt_length
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.specs import BaseSpec, Metric
 from training.corpus import read_pairs, read_text
 from training.packing import Special

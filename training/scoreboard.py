@@ -10,8 +10,8 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
-from langmod.banks import banks_of
-from langmod.bases import resolve_base
+from adaptation.banks import banks_of
+from adaptation.bases import resolve_base
 from langmod.config import Frozen, RunConfig, write_atomic
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError, ModuleMismatch

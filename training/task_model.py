@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from langmod.architectures import EncoderArchitecture
-from langmod.banks import banks_of, stack_banks
-from langmod.rows import prompt_length
-from langmod.slot_sources import BankSource, FixedSource, RoleSources
-from langmod.slotted import SlottedBase
+from adaptation.architectures import EncoderArchitecture
+from adaptation.banks import banks_of, stack_banks
+from adaptation.rows import prompt_length
+from adaptation.slot_sources import BankSource, FixedSource, RoleSources
+from adaptation.slotted import SlottedBase
 from langmod.tasks import HeadTask
 from training.checkpoints import CheckedTrainer, finite
 from training.over_base import OverBase

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from langmod.bases import resolve_base
+from adaptation.bases import resolve_base
+from adaptation.methods import METHODS
+from adaptation.slotted import SlottedBase
 from langmod.encoding import TextEncoder
 from langmod.languages import canonical
-from langmod.methods import METHODS
-from langmod.slotted import SlottedBase
 from langmod.specs import BaseSpec
 from langmod.store import LATEST, ModuleStore
 from langmod.tasks import Example

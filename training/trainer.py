@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from langmod.architectures import Architecture
+from adaptation.architectures import Architecture
 from langmod.config import Frozen
 from training.checkpoints import CheckedTrainer, finite, last_whole_checkpoint, saving
 from training.learning_rates import Factors, layer_factors

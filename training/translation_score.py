@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from tokenizers import Tokenizer
 
+from adaptation.rows import Rows
+from adaptation.slotted import SlottedBase
 from langmod.config import Frozen
 from langmod.digests import files_digest
 from langmod.encoding import TextEncoder
-from langmod.rows import Rows
-from langmod.slotted import SlottedBase
 from training.corpus import read_lines
 
 BATCH = 25

@@ -5,10 +5,10 @@ Lee et al. 2021: new words and translation layers learn around a frozen encoder,
 
 from torch import Generator, Tensor
 
-from langmod.architectures import Architecture
+from adaptation.architectures import Architecture
+from adaptation.methods import METHODS
+from adaptation.slotted import SlottedBase
 from langmod.errors import ConfigError
-from langmod.methods import METHODS
-from langmod.slotted import SlottedBase
 from training.module import ModuleConfig, load_run
 
 

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from adaptation.architectures import EncoderArchitecture
+from adaptation.methods import METHODS
+from adaptation.slotted import SlottedBase
 from benchmarks.experiment import EncoderRivals
 from benchmarks.rivals.random_base import code, kept
 from benchmarks.slots_cost import modules_of, random_base, tables_of
 from export.encoder_graphs import Body, Embed
 from export.graph import described, export_one
-from langmod.architectures import EncoderArchitecture
-from langmod.methods import METHODS
-from langmod.slotted import SlottedBase
 from langmod.specs import ROLES, Precision
 from service.session import Array, Graph, options
 from service.settings import Settings

@@ -16,16 +16,17 @@ from pathlib import Path
 import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
+import adaptation
 import export
 import langmod
+from adaptation.architectures import load_base
+from adaptation.bases import describe_base, load_spec
+from adaptation.slotted import SlottedBase
 from benchmarks.experiment import RandomShape, Rivals
 from export.graph import described, export_file
 from export.graphs import PlainGraph, SlottedGraph
 from export.parity import check_graph
 from export.translator_graphs import translator_graphs
-from langmod.architectures import load_base
-from langmod.bases import describe_base, load_spec
-from langmod.slotted import SlottedBase
 from langmod.specs import GraphSpec, Precision
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -85,7 +86,7 @@ def _builder(folder: Path) -> str:
 def code() -> str:
     """Differs when what makes our graphs was changed."""
     digest = hashlib.sha256()
-    for package in (langmod, export):
+    for package in (langmod, adaptation, export):
         for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -14,12 +14,12 @@ from typing import Any, Protocol, Self
 import torch
 from transformers import AutoTokenizer, M2M100ForConditionalGeneration, PreTrainedTokenizerBase
 
+from adaptation.bases import language_token
 from benchmarks.experiment import Rivals
 from benchmarks.rivals.random_base import kept
 from benchmarks.systems import open_engines, without_modules
 from benchmarks.turns import fastest
 from export.graph import without_lint
-from langmod.bases import language_token
 from langmod.errors import LangmodError
 from langmod.languages import canonical
 from service.translator_schemas import TranslateRequest

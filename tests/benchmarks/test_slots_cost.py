@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from adaptation.slotted import SlottedBase
 from benchmarks.experiment import SlotsCost
 from benchmarks.side_by_side import CostPoint, CostResult
 from benchmarks.slots_cost import (
@@ -17,7 +18,6 @@ from benchmarks.slots_cost import (
 )
 from benchmarks.tables import table
 from export.encoder_graphs import Body
-from langmod.slotted import SlottedBase
 
 ASKED = SlotsCost(
     name="s", title="S", width=32, layers=1, precision="fp32", threads=1, modules=7,

@@ -8,15 +8,15 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertTokenizerFast, M2M100ForConditionalGeneration, NllbTokenizerFast
 
+from adaptation import bases as bases_module
+from adaptation.architectures import load_base
+from adaptation.bases import describe_base, fetch_base, load_spec, resolve_base
 from export.graph import export_graphs
-from langmod import bases as bases_module
-from langmod.architectures import load_base
-from langmod.bases import describe_base, fetch_base, load_spec, resolve_base
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError
 from langmod.sessions import opened
 from langmod.specs import FP32_TOLERANCE
-from tests.langmod.models import bert, m2m100
+from tests.adaptation.models import bert, m2m100
 from tests.text import SENTENCES
 
 LINES = [line for lines in SENTENCES.values() for line in lines]

@@ -128,13 +128,13 @@ def test_changed_weights_are_noticed(tmp_path):
 
 def test_training_and_serving_share_the_arithmetic(tiny_encoder):
     """The exported body with one module equals the torch model that training ran."""
-    from langmod.architectures import load_base
-    from langmod.banks import stack_banks
-    from langmod.methods import METHODS
-    from langmod.rows import Rows
-    from langmod.slot_sources import FixedSource
-    from langmod.slotted import SlottedBase
-    from tests.langmod.models import module_for
+    from adaptation.architectures import load_base
+    from adaptation.banks import stack_banks
+    from adaptation.methods import METHODS
+    from adaptation.rows import Rows
+    from adaptation.slot_sources import FixedSource
+    from adaptation.slotted import SlottedBase
+    from tests.adaptation.models import module_for
 
     base = load_base(tiny_encoder)
     slotted = SlottedBase(base).eval()

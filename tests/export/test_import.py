@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from export import checkpoint as checkpoint_stage
 from export.__main__ import main
 from export.checkpoint import ModuleDescription, resolve_checkpoint
+from export.heads import read_head
 from export.module import examine, export_module
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
-from langmod.heads import read_head
 from langmod.specs import FP32_TOLERANCE
 from langmod.store import ModuleStore
 from tests.foreign import ENTITIES, LABELS, TOPICS, foreign, without_module
@@ -192,7 +192,7 @@ def test_a_pooler_below_a_head_is_refused(tiny_encoder, tmp_path):
     import adapters
     from transformers import BertForSequenceClassification
 
-    from tests.langmod.models import bert
+    from tests.adaptation.models import bert
 
     base = bert()
     model = BertForSequenceClassification(base.model.config)
@@ -244,7 +244,7 @@ def test_pickles_are_tensors_and_never_code(one, tiny_encoder, file, capsys):
 
 def test_the_linear_head_passes_through_tanh_unchanged(saved, tiny_encoder):
     """`hub-flat` has one layer, ours two: small numbers make tanh the identity."""
-    from langmod.architectures import load_base
+    from adaptation.architectures import load_base
     from langmod.tasks import TASKS
 
     head = read_head(saved / "hub-flat", load_base(tiny_encoder))

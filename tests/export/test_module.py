@@ -7,16 +7,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from adaptation.architectures import load_base
+from adaptation.bases import load_spec
+from adaptation.methods import METHODS
 from export import module as module_stage
 from export.module import ModuleDescription, export_module
 from export.parity import ParityError
-from langmod.architectures import load_base
-from langmod.bases import load_spec
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
-from langmod.methods import METHODS
 from langmod.specs import FP32_TOLERANCE, ROLES
 from langmod.store import ModuleStore
-from tests.langmod.models import module_for
+from tests.adaptation.models import module_for
 
 
 def make_run(folder, base_folder, method, /, config=(), **fields):

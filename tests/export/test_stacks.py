@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from langmod.architectures import load_base
-from langmod.banks import stack_banks
-from langmod.methods import METHODS
+from adaptation.architectures import load_base
+from adaptation.banks import stack_banks
+from adaptation.methods import METHODS
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from langmod.sessions import opened
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROLES, GraphSpec
-from tests.langmod.models import module_for
+from tests.adaptation.models import module_for
 
 INSIDE = [name for name in METHODS if name not in {"soft_prompt", "xpt"}]
 """Those that change what layers compute."""

@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from langmod.branching import Change, gathered
-from langmod.methods.method import Method, MethodConfig
+from adaptation.branching import Change, gathered
+from adaptation.methods.method import Method, MethodConfig
 from langmod.specs import BankSpec
 
 if TYPE_CHECKING:
-    from langmod.slotted import SlottedBase
+    from adaptation.slotted import SlottedBase
 
 CONFIG, TENSORS = "feature_shift.json", "feature_shift.safetensors"
 

@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from adaptation.word_vectors import described
 from langmod.specs import GraphSpec, ModuleManifest
 from langmod.store import ModuleStore
-from langmod.word_vectors import described
 from training.tokenizer import TokenizerConfig, assemble, learn_pieces, save_tokenizer
 
 ENTITIES = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")

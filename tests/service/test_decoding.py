@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import M2M100ForConditionalGeneration
 
-from langmod.architectures import load_base
+from adaptation.architectures import load_base
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from langmod.encoding import TextEncoder
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
 from langmod.store import ModuleStore
 from service import decoding

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from langmod.architectures import load_base
+from adaptation.architectures import load_base
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from langmod.errors import LangmodError, UnknownLanguage
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
 from service.encoder import EncoderEngine, Part
 from service.lanes import padded

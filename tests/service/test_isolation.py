@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adaptation.methods import METHODS
 from langmod.errors import LangmodError, UnknownModule
-from langmod.methods import METHODS
 from langmod.specs import ROW_TOLERANCE, GraphSpec
 from langmod.store import ModuleStore
 from langmod.tasks import TASKS

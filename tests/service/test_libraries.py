@@ -12,18 +12,18 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from adaptation.architectures import load_base
+from adaptation.methods import METHODS
 from export.checkpoint import ModuleDescription
 from export.module import export_module
-from langmod.architectures import load_base
-from langmod.methods import METHODS
 from service.encoder import EncoderEngine
 from service.schemas import ClassifyRequest, TagRequest
 from service.settings import Settings
 from service.translator import TranslatorEngine
 from service.translator_schemas import TranslateRequest
+from tests.adaptation.models import module_for
+from tests.adaptation.references import adapters_model
 from tests.foreign import LABELS, foreign, peft_translator, without_module
-from tests.langmod.models import module_for
-from tests.langmod.references import adapters_model
 from tests.text import SENTENCES
 
 TOLERANCE = 1e-5

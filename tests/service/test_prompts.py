@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
+from adaptation.architectures import load_base
+from adaptation.methods import METHODS
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from export.checkpoint import ModuleDescription
 from export.module import export_module
-from langmod.architectures import load_base
 from langmod.errors import BadRequest, ModuleMismatch
-from langmod.methods import METHODS
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, PROMPT, ROW_TOLERANCE
 from langmod.tasks import TASKS, HeadTask
 from service.encoder import EncoderEngine

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from langmod.architectures import load_base
+from adaptation.architectures import load_base
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from langmod.encoding import TextEncoder
 from langmod.errors import BrokenModule, ModuleMismatch, NoMaskToken
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE, GraphSpec
 from langmod.store import ModuleStore
 from langmod.tasks import TASKS, Example

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from langmod.bases import load_spec
+from adaptation.bases import load_spec
 from langmod.errors import ConfigError
 from tests.bases import make_tokenizer
 from tests.training.runs import QUICK, base_config, losses

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import Trainer
 
-from langmod.bases import load_spec
+from adaptation.bases import load_spec
 from tests.bases import make_tokenizer
 from tests.training.runs import QUICK, base_config, losses
 from training.base import train_base

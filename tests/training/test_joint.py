@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from langmod.architectures import load_base
+from adaptation.architectures import load_base
 from langmod.errors import ConfigError
 from tests.training.runs import QUICK, losses
 from training.base import start

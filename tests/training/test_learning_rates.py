@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch.optim import AdamW
 
-from langmod.architectures import load_base
+from adaptation.architectures import load_base
+from tests.adaptation.models import bert, m2m100, xlmr
 from tests.bases import make_base
-from tests.langmod.models import bert, m2m100, xlmr
 from tests.training.runs import QUICK, module_config
 from training.learning_rates import apply_factors, layer_factors
 from training.module import train_module

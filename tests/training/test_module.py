@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
+from adaptation.architectures import load_base
+from adaptation.methods import METHODS
 from export.module import export_module
-from langmod.architectures import load_base
 from langmod.errors import ConfigError, DataError, ModuleMismatch
-from langmod.methods import METHODS
 from langmod.specs import FP32_TOLERANCE, PROMPT, ModuleManifest
 from langmod.store import ModuleStore
 from langmod.tasks.classify import Classify

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from langmod.errors import ConfigError
-from tests.langmod.models import bert, xlmr
+from tests.adaptation.models import bert, xlmr
 from training.objectives.adversary import (
     AdversarySettings,
     Critic,

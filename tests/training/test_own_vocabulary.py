@@ -3,14 +3,14 @@
 import pytest
 import torch
 
+from adaptation.architectures import load_base
+from adaptation.bases import load_spec
+from adaptation.methods import METHODS
+from adaptation.slot_sources import FixedSource
+from adaptation.slotted import SlottedBase
 from export.module import export_module
-from langmod.architectures import load_base
-from langmod.bases import load_spec
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError, ModuleMismatch
-from langmod.methods import METHODS
-from langmod.slot_sources import FixedSource
-from langmod.slotted import SlottedBase
 from langmod.store import ModuleStore
 from tests.bases import make_base
 from tests.training.runs import QUICK, losses, module_config

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from langmod.bases import load_spec
+from adaptation.bases import load_spec
 from langmod.errors import ConfigError, DataError
 from tests.bases import make_base
 from tests.training.corpora import sentences

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from langmod.methods import METHODS
+from adaptation.methods import METHODS
 from langmod.specs import Metric
+from tests.adaptation.models import VOCABULARY, module_for, xlmr
 from tests.bases import make_base
-from tests.langmod.models import VOCABULARY, module_for, xlmr
 from tests.text import SENTENCES
 from training.cards import write_card_scores
 from training.packing import Special

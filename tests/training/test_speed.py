@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.langmod.models import VOCABULARY, bert, m2m100, xlmr
+from tests.adaptation.models import VOCABULARY, bert, m2m100, xlmr
 from training.packing import IGNORED
 from training.trainer import Optimisation, SparseTrainer, arguments
 from training.vocabulary_loss import PART, VocabularyLoss

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.langmod.models import xlmr
+from tests.adaptation.models import xlmr
 from training.starting_weights import WORD_SCALE, informed_start
 from training.static_vectors import WINDOW, cooccurrence, positive_pmi, token_vectors
 

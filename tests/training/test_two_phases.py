@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
+from adaptation.architectures import load_base
+from adaptation.bases import load_spec
+from adaptation.methods import METHODS
 from export.module import export_module
-from langmod.architectures import load_base
-from langmod.bases import load_spec
 from langmod.errors import ConfigError
-from langmod.methods import METHODS
 from tests.text import SENTENCES
 from tests.training.runs import QUICK, base_config, module_config
 from training.adopt import AdoptConfig, adopt_encoder

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from langmod.word_vectors import Spelling, Transfer
+from adaptation.word_vectors import Spelling, Transfer
 from training.new_vocabulary import focus, sparsemax, spelt_alike
 from training.word_alignment import align_words, own_tokens, rotation, token_dictionary
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from langmod.architectures import EncoderArchitecture
+from adaptation.architectures import EncoderArchitecture
 from langmod.config import Frozen
 from training.objectives.middle import LowerHalf, Objective, Seen, pooled
 

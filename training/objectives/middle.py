@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from langmod.architectures import EncoderArchitecture
+from adaptation.architectures import EncoderArchitecture
 from langmod.errors import ConfigError
 
 UNKNOWN = -1

@@ -11,14 +11,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from langmod.bases import SPEC_FILE
+from adaptation.bases import SPEC_FILE
+from adaptation.methods import METHODS
+from adaptation.rows import prompt_length
+from adaptation.slot_sources import FixedSource
 from langmod.config import Frozen, RunConfig
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError
 from langmod.languages import canonical
-from langmod.methods import METHODS
-from langmod.rows import prompt_length
-from langmod.slot_sources import FixedSource
 from langmod.specs import Metric
 from training.corpus import read_pairs, read_text
 from training.module import RUN_FILE, ModuleConfig, load_run

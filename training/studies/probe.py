@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from langmod.architectures import EncoderArchitecture, load_base
-from langmod.bases import load_spec, resolve_base
+from adaptation.architectures import EncoderArchitecture, load_base
+from adaptation.bases import load_spec, resolve_base
 from langmod.config import Frozen, RunConfig
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError

@@ -11,10 +11,10 @@ from typing import Literal
 from safetensors.torch import load_file
 from torch import Tensor
 
-from langmod.bases import SPEC_FILE
+from adaptation.bases import SPEC_FILE
+from adaptation.methods import METHODS
 from langmod.config import RunConfig
 from langmod.errors import ConfigError
-from langmod.methods import METHODS
 from langmod.specs import Metric
 from training.module import HEAD_FILE, ModuleConfig, ModuleRun, load_run
 from training.score import Scored, open_base, texts_digest, write_scores

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from langmod.architectures import load_base
+from adaptation.architectures import load_base
 from langmod.errors import ConfigError
 from tests.bases import make_base
 from tests.text import SENTENCES

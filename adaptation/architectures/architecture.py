@@ -1,0 +1,133 @@
+"""What langmod knows of a family of bases: where its parts lie; nothing else knows layer names."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langmod.specs import Kind
+
+
+@dataclass(frozen=True)
+class Sublayer:
+    """Attention or feed-forward block of a layer: ``h`` is added to the residual ``r``."""
+
+    output: str
+    """Path inside a layer of the linear that gives h."""
+    norm: str | None
+    """Path of the norm over h + r (post-norm), None when pre-norm."""
+    residual: tuple[str, int]
+    """The module that is handed r, and as which of its arguments."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One pile of equal layers: a base's encoder, or a translator's decoder."""
+
+    name: str
+    layers: nn.ModuleList
+    sublayers: Mapping[str, Sublayer]
+    """``attention``, in decoders ``cross``, and ``output`` (the feed-forward block)."""
+
+    @cached_property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """Path of every linear in a layer → its input and output width."""
+        return {
+            path: (module.in_features, module.out_features)
+            for path, module in self.layers[0].named_modules()
+            if isinstance(module, nn.Linear)
+        }
+
+    @cached_property
+    def norms(self) -> tuple[str, ...]:
+        """Path of every norm in a layer."""
+        named = self.layers[0].named_modules()
+        return tuple(path for path, module in named if isinstance(module, nn.LayerNorm))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+
+class Architecture(ABC):
+    """A family of bases; a subclass registers itself for its ``model_type`` values."""
+
+    kind: ClassVar[Kind]
+    model_types: ClassVar[tuple[str, ...]] = ()
+    families: ClassVar[dict[str, type["Architecture"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        for model_type in cls.model_types:
+            if model_type in Architecture.families:
+                raise TypeError(f"two architectures claim {model_type}")
+            Architecture.families[model_type] = cls
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+
+    @property
+    def width(self) -> int:
+        """D, the width of a token's vector."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    @abstractmethod
+    def reader(self) -> nn.Module:
+        """The module that takes a whole row: token ids or word vectors, and their mask."""
+
+    @abstractmethod
+    def stacks(self) -> tuple[Stack, ...]:
+        """Encoder first."""
+
+    @property
+    def embeddings(self) -> nn.Module | None:
+        """The module whose output ``[B, T, D]`` the first layer takes; None where none is one."""
+        return None
+
+    @property
+    def tail(self) -> nn.Module | None:
+        """The part from which on no position reads another; takes ``[..., D]`` alone.
+
+        None where a hook cannot drop positions there.
+        """
+        return None
+
+    @property
+    def vocabulary(self) -> nn.Module:
+        """The last part of the vocabulary head: the linear from ``[..., D]`` to ``[..., V]``."""
+        return self.model.get_output_embeddings()
+
+    @abstractmethod
+    def vocabulary_head(self) -> nn.Module:
+        """The module that turns vectors ``[..., D]`` into vocabulary logits ``[..., V]``."""
+
+    @abstractmethod
+    def words(self, token_ids: Tensor) -> Tensor:
+        """Token ids ``[B, T]`` → word vectors ``[B, T, D]``, before positions."""
+
+    def layer(self, stack: str, index: int) -> nn.Module:
+        """One layer of a stack."""
+        return next(each for each in self.stacks() if each.name == stack).layers[index]
+
+    @abstractmethod
+    def layer_path(self, stack: str, index: int) -> str:
+        """The full name of a layer in the Hugging Face model."""
+
+    def linear_paths(self) -> dict[str, tuple[Stack, int, str]]:
+        """Full name of every linear of every layer → stack, layer number, path in the layer."""
+        return {
+            f"{self.layer_path(stack.name, layer)}.{path}": (stack, layer, path)
+            for stack, layer, path, _ in self.linears()
+        }
+
+    def linears(self) -> Iterator[tuple[Stack, int, str, nn.Module]]:
+        """Every linear of every layer: stack, layer number, path in the layer, module."""
+        for stack in self.stacks():
+            for index, layer in enumerate(stack.layers):
+                for path in stack.linears:
+                    yield stack, index, path, layer.get_submodule(path)

@@ -1,0 +1,165 @@
+"""BitFit (Ben Zaken et al. 2022, arXiv 2106.10199): the biases of a base's layers, nothing else.
+
+The checkpoint is a part of a state dict: the changed biases under their own names, which
+``load_state_dict(strict=False)`` takes. PEFT's BEFT checkpoints hold differences and are read too.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+from adaptation import peft_folder
+from adaptation.architectures import Architecture, Stack
+from adaptation.branching import Change, gathered
+from adaptation.methods.method import Method, MethodConfig, described, targeted
+from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.specs import BankSpec, Role
+
+if TYPE_CHECKING:
+    from adaptation.slotted import SlottedBase
+
+CONFIG = "bitfit_config.json"
+TENSORS = "biases.safetensors"
+QUERY_AND_MIDDLE = ("query", "q_proj", "intermediate.dense", "fc1")
+"""``target_modules`` of the paper's smaller variant: queries and the first feed-forward linear."""
+
+
+def shifted(value: Tensor, inputs: Tensor, shift: Tensor, places: Tensor) -> Tensor:
+    """``[B, T, D]`` plus a bank ``[L, S, 1, D]`` of differences from the base's bias."""
+    return value + gathered(shift, places)
+
+
+class BitFitConfig(MethodConfig):
+    """Which biases learn."""
+
+    target_modules: tuple[str, ...] | None = None
+    """Last parts of the paths of linears and norms; None: all of every layer."""
+
+
+class BitFit(Method):
+    """BitFit as language and as task module; the differences of the two add up."""
+
+    name: ClassVar[str] = "bitfit"
+    Config = BitFitConfig
+
+    def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
+        """Per linear and norm: ``[L, S, 1, D]``, the third axis empty while none is loaded."""
+        return tuple(
+            BankSpec(
+                name=f"{role}.{self.name}.{stack.name}.{path}.shift",
+                role=role,
+                shape=(stack.depth, f"S.{role}",
+                       self.presence_axis(role, f"{stack.name}.{path}"), width),
+            )
+            for stack, path, width in _places(architecture)
+        )  # fmt: skip
+
+    def attach(self, base: "SlottedBase", role: Role) -> None:
+        """Shifts the output of every linear and norm."""
+        for stack, path, _ in _places(base.architecture):
+            name = f"{role}.{self.name}.{stack.name}.{path}.shift"
+            base.on_outputs(stack.name, path, Change(shifted, (name,), folds="shift"))
+
+    def fresh(
+        self, config: MethodConfig, architecture: Architecture, generator: Generator
+    ) -> dict[str, Tensor]:
+        """Differences of zero.
+
+        Raises:
+            ConfigError: no linear or norm of the base matches ``target_modules``.
+        """
+        del generator
+        targets = BitFitConfig.model_validate(config).target_modules
+        tensors = {
+            f"{self.name}.{stack.name}.{path}.shift": torch.zeros(stack.depth, 1, width)
+            for stack, path, width in _places(architecture)
+            if targets is None or targeted(path, targets)
+        }
+        if not tensors:
+            raise ConfigError(f"target_modules {list(targets or ())} match no linear or norm")
+        return tensors
+
+    def write(
+        self, folder: Path, config: MethodConfig, tensors: Mapping[str, Tensor], base: Architecture
+    ) -> None:
+        """``bitfit_config.json`` and the changed biases as a part of a state dict."""
+        state = {}
+        for key, stack, layer, path, bias in _biases(base):
+            shift = tensors.get(f"{self.name}.{stack.name}.{path}.shift")
+            if shift is not None:
+                state[key] = bias.detach().float() + shift[layer, 0]
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / TENSORS, metadata={"format": "pt"})
+        (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
+        """Reads what ``write`` or PEFT's BEFT wrote."""
+        beft = not (folder / CONFIG).is_file()
+        try:
+            settings, state = peft_folder.load(folder) if beft else _own_files(folder)
+            config = BitFitConfig(target_modules=settings["target_modules"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise BrokenModule(f"{folder.name} is no BitFit checkpoint: {error}") from error
+        if beft:
+            state = {_beft_key(key): value.flatten() for key, value in state.items()}
+        tensors, faults = self._differences(state, base, absolute=not beft)
+        if beft:
+            faults += peft_folder.faults(settings)
+        if faults:
+            raise ModuleMismatch(folder.name, faults)
+        return config, tensors
+
+    def recognises(self, folder: Path) -> bool:
+        """Our own, or PEFT's ``BEFT``."""
+        return (folder / CONFIG).is_file() or described(folder).get("peft_type") == "BEFT"
+
+    def _differences(
+        self, state: Mapping[str, Tensor], base: Architecture, absolute: bool
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Tensors by bank, and what a checkpoint holds that is no bias of the base."""
+        known = {key: rest for key, *rest in _biases(base)}
+        tensors: dict[str, Tensor] = {}
+        faults = []
+        for key, value in sorted(state.items()):
+            if key not in known:
+                faults.append(f"{key} is no bias of a layer of this base")
+                continue
+            stack, layer, path, bias = known[key]
+            if value.shape != bias.shape:
+                faults.append(f"{key} has shape {list(value.shape)}, the base {list(bias.shape)}")
+                continue
+            difference = value.float() - bias.detach().float() if absolute else value.float()
+            name = f"{self.name}.{stack.name}.{path}.shift"
+            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, len(bias)))
+            rows[layer, 0] = difference
+        return tensors, faults
+
+
+def _places(architecture: Architecture) -> Iterator[tuple[Stack, str, int]]:
+    for stack in architecture.stacks():
+        for path, (_, width) in stack.linears.items():
+            yield stack, path, width
+        for path in stack.norms:
+            yield stack, path, architecture.width
+
+
+def _biases(base: Architecture) -> Iterator[tuple[str, Stack, int, str, Any]]:
+    """Full name, stack, layer, path and value of every bias."""
+    for stack, path, _ in _places(base):
+        for layer, holder in enumerate(stack.layers):
+            key = f"{base.layer_path(stack.name, layer)}.{path}.bias"
+            yield key, stack, layer, path, holder.get_submodule(path).bias
+
+
+def _own_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    return json.loads((folder / CONFIG).read_text("utf-8")), load_file(folder / TENSORS)
+
+
+def _beft_key(key: str) -> str:
+    return key.removeprefix("base_model.model.").removesuffix(".beft_bias") + ".bias"

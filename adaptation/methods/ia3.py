@@ -1,0 +1,182 @@
+"""(IA)3 (Liu et al. 2022, arXiv 2205.05638): each feature of a linear's output or input, rescaled.
+
+The checkpoint format is PEFT's. A slot holds factor - 1, so that an empty one is the bare base; the
+factors of a language and a task module multiply.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from safetensors.torch import save_file
+from torch import Generator, Tensor
+
+from adaptation import peft_folder
+from adaptation.architectures import Architecture, Stack
+from adaptation.branching import Change, gathered
+from adaptation.methods.method import Method, MethodConfig, described, targeted
+from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.specs import BankSpec, Role
+
+if TYPE_CHECKING:
+    from adaptation.slotted import SlottedBase
+
+KEY = "base_model.model.{module}.ia3_l"
+SIDES = ("outputs", "inputs")
+
+
+def rescaled_inputs(value: Tensor, factors: Tensor, places: Tensor) -> Tensor:
+    """``[B, T, D_in]`` by banks ``[L, S, 1, D_in]`` of factors less 1."""
+    return value + value * gathered(factors, places)
+
+
+def rescaled_outputs(value: Tensor, inputs: Tensor, factors: Tensor, places: Tensor) -> Tensor:
+    """``[B, T, D_out]`` by banks ``[L, S, 1, D_out]`` of factors less 1."""
+    return rescaled_inputs(value, factors, places)
+
+
+class Ia3Config(MethodConfig):
+    """Field names of PEFT's ``IA3Config``."""
+
+    target_modules: tuple[str, ...] = ("key", "value", "output.dense", "k_proj", "v_proj", "fc2")
+    """Last parts of the paths of the linears to change; those a base lacks are passed over."""
+    feedforward_modules: tuple[str, ...] = ("output.dense", "fc2")
+    """Those of them whose input is rescaled, not their output."""
+
+
+class Ia3(Method):
+    """(IA)3 as language and as task module, on any linear of a layer."""
+
+    name: ClassVar[str] = "ia3"
+    Config = Ia3Config
+
+    def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
+        """Per linear and side: ``[L, S, 1, D]``, the third axis empty while none is loaded."""
+        return tuple(
+            BankSpec(
+                name=f"{role}.{self.name}.{stack.name}.{path}.{side}",
+                role=role,
+                shape=(stack.depth, f"S.{role}",
+                       self.presence_axis(role, f"{stack.name}.{path}.{side}"), width),
+            )
+            for stack, path, side, width in self._places(architecture)
+        )  # fmt: skip
+
+    def attach(self, base: "SlottedBase", role: Role) -> None:
+        """Rescales inputs and outputs of every linear."""
+        for stack, path, side, _ in self._places(base.architecture):
+            name = (f"{role}.{self.name}.{stack.name}.{path}.{side}",)
+            if side == "inputs":
+                base.on_inputs(stack.name, path, Change(rescaled_inputs, name))
+            else:
+                base.on_outputs(stack.name, path, Change(rescaled_outputs, name, folds="factor"))
+
+    def fresh(
+        self, config: MethodConfig, architecture: Architecture, generator: Generator
+    ) -> dict[str, Tensor]:
+        """Factors of 1.
+
+        Raises:
+            ConfigError: no linear of the base matches ``target_modules``.
+        """
+        del generator
+        settings = Ia3Config.model_validate(config)
+        tensors = {
+            f"{self.name}.{stack.name}.{path}.{side}": torch.zeros(stack.depth, 1, width)
+            for stack, path, side, width in self._places(architecture)
+            if targeted(path, settings.target_modules) and side == _side(settings, path)
+        }
+        shared = _shared(settings, architecture)
+        if shared:
+            raise ConfigError("; ".join(shared))
+        if not tensors:
+            raise ConfigError(f"target_modules {list(settings.target_modules)} match no linear")
+        return tensors
+
+    def write(
+        self, folder: Path, config: MethodConfig, tensors: Mapping[str, Tensor], base: Architecture
+    ) -> None:
+        """``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT saves them."""
+        import peft
+
+        settings = Ia3Config.model_validate(config)
+        state, changed = {}, set()
+        for stack, layer, path, _ in base.linears():
+            side = _side(settings, path)
+            tensor = tensors.get(f"{self.name}.{stack.name}.{path}.{side}")
+            if tensor is not None:
+                changed.add(path)
+                factors = 1 + tensor[layer]  # [1, D]
+                key = KEY.format(module=f"{base.layer_path(stack.name, layer)}.{path}")
+                state[key] = (factors.T if side == "outputs" else factors).contiguous()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        peft.IA3Config(
+            target_modules=sorted(changed),
+            feedforward_modules=sorted(p for p in changed if _side(settings, p) == "inputs"),
+            base_model_name_or_path=base.model.config.name_or_path.rsplit("/", 1)[-1],
+            inference_mode=True,
+        ).save_pretrained(str(folder))
+
+    def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
+        """Reads PEFT's files, whichever subset of layers they change."""
+        try:
+            settings, state = peft_folder.load(folder)
+            config = Ia3Config(
+                target_modules=settings["target_modules"],
+                feedforward_modules=settings["feedforward_modules"] or (),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise BrokenModule(f"{folder.name} is no PEFT (IA)3 checkpoint: {error}") from error
+        known = base.linear_paths()
+        tensors: dict[str, Tensor] = {}
+        faults = []
+        for key, value in sorted(state.items()):
+            found = known.get(key.removeprefix("base_model.model.").removesuffix(".ia3_l"))
+            if found is None:
+                faults.append(f"{key} is no linear of this base")
+                continue
+            stack, layer, path = found
+            width = stack.linears[path][0 if value.shape[0] == 1 else 1]
+            if value.numel() != width:
+                faults.append(f"{key} has width {value.numel()}, the base {width}")
+                continue
+            side = "inputs" if value.shape[0] == 1 else "outputs"
+            name = f"{self.name}.{stack.name}.{path}.{side}"
+            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, width))
+            rows[layer] = value.float().reshape(1, width) - 1
+        faults += [*peft_folder.faults(settings), *_shared(config, base)]
+        if faults:
+            raise ModuleMismatch(folder.name, faults)
+        return config, tensors
+
+    def recognises(self, folder: Path) -> bool:
+        """PEFT's ``IA3``."""
+        return described(folder).get("peft_type") == "IA3"
+
+    def _places(self, architecture: Architecture) -> Iterator[tuple[Stack, str, str, int]]:
+        """All outputs, and the inputs that one linear alone reads: those that close a sublayer."""
+        for stack in architecture.stacks():
+            closing = {each.output for each in stack.sublayers.values()}
+            for path, (wide_in, wide_out) in stack.linears.items():
+                yield stack, path, "outputs", wide_out
+                if path in closing:
+                    yield stack, path, "inputs", wide_in
+
+
+def _shared(settings: Ia3Config, base: Architecture) -> list[str]:
+    """Why inputs that several linears read are not rescaled for one of them."""
+    return [
+        f"feedforward_modules names {path}, whose input other linears read too; allowed: "
+        + ", ".join(each.output for each in stack.sublayers.values())
+        for stack in base.stacks()
+        for path in stack.linears
+        if targeted(path, settings.target_modules)
+        and _side(settings, path) == "inputs"
+        and path not in {each.output for each in stack.sublayers.values()}
+    ]
+
+
+def _side(settings: Ia3Config, path: str) -> str:
+    return "inputs" if targeted(path, settings.feedforward_modules) else "outputs"

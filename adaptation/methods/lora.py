@@ -1,0 +1,194 @@
+"""LoRA (Hu et al. 2021, arXiv 2106.09685) on any linear layers: ``y + (x A) B``, alpha / r in B.
+
+The checkpoint format is PEFT's; dropout is a matter of training only.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from safetensors.torch import save_file
+from torch import Generator, Tensor
+
+from adaptation import peft_folder
+from adaptation.architectures import Architecture
+from adaptation.branching import Change, gathered
+from adaptation.methods.method import Method, MethodConfig, described, targeted
+from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.specs import BankSpec, Role
+
+if TYPE_CHECKING:
+    from adaptation.slotted import SlottedBase
+
+KEY = "base_model.model.{module}.lora_{side}.weight"
+OTHER_THAN_SLOTS = ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern",
+                    "lora_bias")  # fmt: skip
+"""Settings of PEFT under which LoRA is another function."""
+
+
+class LoraConfig(MethodConfig):
+    """Field names of PEFT's ``LoraConfig``."""
+
+    r: int = 8
+    lora_alpha: float = 16.0
+    target_modules: tuple[str, ...] = ("query", "value", "q_proj", "v_proj")
+    """Last parts of the paths of the linears to change; those a base lacks are passed over."""
+
+
+def low_rank(value: Tensor, inputs: Tensor, down: Tensor, up: Tensor, places: Tensor) -> Tensor:
+    """``[B, T, D_out]`` changed by banks ``down [L, S, D_in, R]`` and ``up [L, S, R, D_out]``."""
+    return value + inputs @ gathered(down, places) @ gathered(up, places)
+
+
+class Lora(Method):
+    """LoRA as language and as task module; the two of a row add up."""
+
+    name: ClassVar[str] = "lora"
+    Config = LoraConfig
+
+    def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
+        """Per linear place: ``a [L, S, D_in, R]`` and ``b [L, S, R, D_out]``."""
+        found = []
+        for stack in architecture.stacks():
+            for path, (wide_in, wide_out) in stack.linears.items():
+                place, slots = f"{stack.name}.{path}", f"S.{role}"
+                rank = self.rank_axis(role, place)
+                found += [
+                    BankSpec(
+                        name=f"{role}.{self.name}.{place}.{side}",
+                        role=role,
+                        shape=(stack.depth, slots, *shape),
+                    )
+                    for side, shape in (("a", (wide_in, rank)), ("b", (rank, wide_out)))
+                ]
+        return tuple(found)
+
+    def attach(self, base: "SlottedBase", role: Role) -> None:
+        """Adds ``(x A) B`` to the output of every linear."""
+        for stack in base.architecture.stacks():
+            for path in stack.linears:
+                prefix = f"{role}.{self.name}.{stack.name}.{path}."
+                change = Change(low_rank, (f"{prefix}a", f"{prefix}b"))
+                base.on_outputs(stack.name, path, change)
+
+    def fresh(
+        self, config: MethodConfig, architecture: Architecture, generator: Generator
+    ) -> dict[str, Tensor]:
+        """Kaiming-uniform A and zero B, as PEFT begins; B learns at ``lora_alpha / r`` built in.
+
+        Raises:
+            ConfigError: no linear of the base matches ``target_modules``.
+        """
+        settings = LoraConfig.model_validate(config)
+        tensors = {}
+        for stack in architecture.stacks():
+            for path, (wide_in, wide_out) in stack.linears.items():
+                if targeted(path, settings.target_modules):
+                    prefix, bound = f"{self.name}.{stack.name}.{path}.", wide_in**-0.5
+                    a = torch.empty(stack.depth, wide_in, settings.r)
+                    tensors[f"{prefix}a"] = a.uniform_(-bound, bound, generator=generator)
+                    tensors[f"{prefix}b"] = torch.zeros(stack.depth, settings.r, wide_out)
+        if not tensors:
+            paths = sorted({path for stack in architecture.stacks() for path in stack.linears})
+            raise ConfigError(
+                f"target_modules {list(settings.target_modules)} match no linear; "
+                f"the base has: {', '.join(paths)}"
+            )
+        return tensors
+
+    def write(
+        self, folder: Path, config: MethodConfig, tensors: Mapping[str, Tensor], base: Architecture
+    ) -> None:
+        """``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT saves them."""
+        import peft
+
+        settings = LoraConfig.model_validate(config)
+        state, changed = {}, set()
+        for stack, layer, path, _ in base.linears():
+            prefix = f"{self.name}.{stack.name}.{path}."
+            if f"{prefix}a" not in tensors:
+                continue
+            module = f"{base.layer_path(stack.name, layer)}.{path}"
+            changed.add(path)
+            unscaled = tensors[f"{prefix}b"][layer] * (settings.r / settings.lora_alpha)
+            state[KEY.format(module=module, side="A")] = tensors[f"{prefix}a"][layer].T.contiguous()
+            state[KEY.format(module=module, side="B")] = unscaled.T.contiguous()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        peft.LoraConfig(
+            r=settings.r,
+            lora_alpha=settings.lora_alpha,
+            target_modules=sorted(changed),
+            base_model_name_or_path=base.model.config.name_or_path.rsplit("/", 1)[-1],
+            inference_mode=True,
+        ).save_pretrained(str(folder))
+
+    def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
+        """Reads PEFT's files, whichever subset of layers they change; folds alpha / r into B."""
+        try:
+            settings, state = peft_folder.load(folder)
+            config = LoraConfig(
+                r=settings["r"],
+                lora_alpha=settings["lora_alpha"],
+                target_modules=_listed(settings["target_modules"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise BrokenModule(f"{folder.name} is no PEFT LoRA checkpoint: {error}") from error
+        faults = _faults(settings, state, base)
+        if faults:
+            raise ModuleMismatch(folder.name, faults)
+        return config, _gathered(state, config, base)
+
+    def recognises(self, folder: Path) -> bool:
+        """PEFT's ``LORA``."""
+        return described(folder).get("peft_type") == "LORA"
+
+
+def _listed(targets: str | list[str]) -> tuple[str, ...]:
+    return (targets,) if isinstance(targets, str) else tuple(targets)
+
+
+def _gathered(
+    state: Mapping[str, Tensor], config: LoraConfig, base: Architecture
+) -> dict[str, Tensor]:
+    """Bank tensors ``[L, D_in, R]`` and ``[L, R, D_out]`` from per-layer checkpoint tensors."""
+    scale = config.lora_alpha / config.r
+    tensors: dict[str, Tensor] = {}
+    for stack, layer, path, _ in base.linears():
+        module, prefix = (
+            f"{base.layer_path(stack.name, layer)}.{path}",
+            f"lora.{stack.name}.{path}.",
+        )
+        for side, factor in (("A", 1.0), ("B", scale)):
+            value = state.get(KEY.format(module=module, side=side))
+            if value is None:
+                continue
+            turned = value.T.float() * factor
+            name = f"{prefix}{side.lower()}"
+            tensors.setdefault(name, torch.zeros(stack.depth, *turned.shape))[layer] = turned
+    return tensors
+
+
+def _faults(
+    settings: Mapping[str, object], state: Mapping[str, Tensor], base: Architecture
+) -> list[str]:
+    """What a checkpoint holds that a slot cannot, every reason at once."""
+    known = {
+        KEY.format(module=f"{base.layer_path(stack.name, layer)}.{path}", side=side): shape
+        for stack, layer, path, module in base.linears()
+        for side, shape in (("A", module.in_features), ("B", module.out_features))
+    }
+    found = [f"{key} is no linear of this base" for key in sorted(state) if key not in known]
+    for key, value in state.items():
+        turned = value if ".lora_A." in key else value.T
+        wanted = [settings["r"], known.get(key)]
+        if key in known and list(turned.shape) != wanted:
+            found.append(f"{key} has rank and width {list(turned.shape)}, allowed {wanted}")
+    for option in OTHER_THAN_SLOTS:
+        if settings.get(option):
+            found.append(f"{option} is {settings[option]!r}, which a LoRA slot cannot hold")
+    found += peft_folder.faults(settings)
+    if settings.get("bias", "none") != "none":
+        found.append(f"bias is {settings['bias']!r}, allowed: 'none'")
+    return found

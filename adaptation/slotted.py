@@ -1,0 +1,253 @@
+"""A base whose rows may each run through other modules: the heart of training, export and parity.
+
+The model stays Hugging Face's own. Methods hang hooks on its layers; a hook asks the current
+``SlotSource`` for its tensors and changes what flows by. The source is fixed tensors while a module
+trains, and a bank gathered by ``slots`` in an exported graph, so both run the same arithmetic.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.jit._trace import is_tracing
+
+from adaptation.architectures import Architecture, Stack, Sublayer
+from adaptation.banks import banks_of, columns_of
+from adaptation.branching import Change, Loaded, SlotSource, changed
+from adaptation.composing import Composer
+from adaptation.rows import Around, Rows, Surroundings
+from adaptation.scripting import Group
+from langmod.specs import ROLES
+
+Decode = Callable[[Tensor, Tensor, SlotSource], Tensor]
+"""Vectors ``[..., D]``, their logits ``[..., V]``, the source → logits."""
+Point = tuple[str, str, str]
+"""``inputs``, ``outputs`` or ``sublayer``; the stack; the path in a layer, or the sublayer."""
+EMBEDDINGS: Point = ("outputs", "embeddings", "")
+VOCABULARY: Point = ("inputs", "vocabulary", "")
+
+
+class SlottedBase(nn.Module):
+    """A base with every registered method's changes in place, silent until a source is given."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        from adaptation.methods import METHODS
+
+        self.architecture = architecture
+        self.model = architecture.model
+        self.config = architecture.model.config
+        self._source: SlotSource | None = None
+        self._changes: dict[Point, list[Change]] = defaultdict(list)
+        self._composer: Composer | None = None
+        self._residuals: dict[tuple[str, str, int], Tensor] = {}
+        self._surroundings = Surroundings(architecture)
+        # Language before task at every place: MAD-X stacks them in this order.
+        for role in ROLES:
+            for method in METHODS.values():
+                method.attach(self, role)
+        self._columns = columns_of(banks_of(architecture))
+        for stack in architecture.stacks():
+            for index, layer in enumerate(stack.layers):
+                self._hook_layer(stack, index, layer)
+        self._hook_ends()
+
+    @contextmanager
+    def using(self, source: SlotSource | None) -> Iterator[None]:
+        """Runs the block with a source's modules; None is the bare base."""
+        before = self._source
+        self._use(source)
+        try:
+            yield
+        finally:
+            self._use(before)
+            self._residuals.clear()
+
+    def enter(self, rows: Rows) -> Rows:
+        """What the base reads in place of rows, through the modules in use.
+
+        The forward of an encoder or translator does this by itself; who calls a part of it, as
+        ``generate`` does, gives it rows that entered.
+        """
+        return self._surroundings.enter(rows)
+
+    def leave(self, hidden: Tensor) -> Tensor:
+        """The tokens' hidden states ``[B, T, D]`` from those of the rows that entered last."""
+        return self._surroundings.leave(hidden)
+
+    def on_inputs(self, stack: str, path: str, change: Change) -> None:
+        """Changes what a linear of every layer takes ``[B, T, D_in]``; no context."""
+        self._changes["inputs", stack, path].append(change)
+
+    def on_outputs(self, stack: str, path: str, change: Change) -> None:
+        """Changes what a linear or norm of every layer gives ``[B, T, D_out]``.
+
+        Context: what it took ``[B, T, D_in]``.
+        """
+        self._changes["outputs", stack, path].append(change)
+
+    def on_sublayer(self, stack: str, sublayer: str, change: Change) -> None:
+        """Changes what a sublayer of every layer adds to the residual, ``h [B, T, D]``.
+
+        It comes after all changes of the linear that gives h. Context: the residual
+        ``r [B, T, D]``, weight and bias of the norm over h + r (None when pre-norm), its epsilon,
+        and D.
+        """
+        self._changes["sublayer", stack, sublayer].append(change)
+
+    def on_embeddings(self, change: Change) -> None:
+        """Changes what enters an encoder's first layer ``[B, T, D]``; no layer, no context."""
+        self._changes[EMBEDDINGS].append(change)
+
+    def on_vocabulary(self, change: Change) -> None:
+        """Changes what meets the vocabulary ``[B, T, D]``; no layer, no context.
+
+        What was added last comes first, so that changes of the embeddings can be undone in turn.
+        """
+        self._changes[VOCABULARY].insert(0, change)
+
+    def around_rows(self, around: Around) -> None:
+        """Changes whole rows before the base reads them, and what it made of them."""
+        self._surroundings.add(around)
+
+    def on_logits(self, decode: Decode) -> None:
+        """Changes the vocabulary's logits."""
+
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+            return logits if self._source is None else decode(inputs[0], logits, self._source)
+
+        self.architecture.vocabulary.register_forward_hook(hook)
+
+    def _use(self, source: SlotSource | None) -> None:
+        self._source = source
+        self._composer = None
+        self._surroundings.use(source)
+
+    def _hook_layer(self, stack: Stack, index: int, layer: nn.Module) -> None:
+        closing = {each.output: name for name, each in stack.sublayers.items()}
+        for name, sublayer in stack.sublayers.items():
+            if self._changes["sublayer", stack.name, name]:
+                self._keep_residual(stack.name, name, sublayer, index)
+        for path in stack.linears:
+            place = Place(stack.name, path, index, closing.get(path))
+            linear: Any = layer.get_submodule(path)
+            linear.forward = partial(self._linear, linear, linear.forward, place)
+        for path in stack.norms:
+            if self._changes["outputs", stack.name, path]:
+                norm: Any = layer.get_submodule(path)
+                place = Place(stack.name, path, index, None)
+                norm.forward = partial(self._norm, norm, norm.forward, place)
+
+    def _keep_residual(self, stack: str, name: str, sublayer: Sublayer, index: int) -> None:
+        path, argument = sublayer.residual
+
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._residuals[stack, name, index] = inputs[argument]
+
+        layer = self.architecture.layer(stack, index)
+        layer.get_submodule(path).register_forward_pre_hook(keep)
+
+    def _hook_ends(self) -> None:
+        embeddings = self.architecture.embeddings
+        if embeddings is not None and self._changes[EMBEDDINGS]:
+            embeddings.register_forward_hook(
+                lambda _, __, output: self._value(EMBEDDINGS, output, None)
+            )
+        if self._changes[VOCABULARY]:
+            self.architecture.vocabulary.register_forward_pre_hook(self._before_vocabulary)
+
+    def _before_vocabulary(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        value = inputs[0]
+        if value.dim() == 2:
+            # Training brings labelled positions alone; all run one module, as tokens of one row.
+            value = self._value(VOCABULARY, value.unsqueeze(0), None).squeeze(0)  # [N, D]
+        else:
+            value = self._value(VOCABULARY, value, None)
+        return (value, *inputs[1:])
+
+    def _linear(
+        self, linear: nn.Linear, forward: Callable[[Tensor], Tensor], place: "Place", value: Tensor
+    ) -> Tensor:
+        """A linear with changes of its input, its output and the sublayer that it closes."""
+        if self._source is None:
+            return forward(value)
+        value = self._value(("inputs", place.stack, place.path), value, place.layer)
+        own = self._loaded(("outputs", place.stack, place.path), place.layer)
+        closing, context = self._closing(place)
+        composer = self._composes()
+        if composer is not None:
+            groups = [Group([each for each in closing if each.role == r], context) for r in ROLES]
+            return composer.linear(linear, value, own, groups)
+        return changed(changed(forward(value), (value,), own), context, closing)
+
+    def _closing(self, place: "Place") -> tuple[list[Loaded], tuple[object, ...]]:
+        """Changes of the sublayer that a linear closes, and their context."""
+        if place.sublayer is None:
+            return [], ()
+        closing = self._loaded(("sublayer", place.stack, place.sublayer), place.layer)
+        if not closing:
+            return [], ()
+        layer = self.architecture.layer(place.stack, place.layer)
+        stack = next(each for each in self.architecture.stacks() if each.name == place.stack)
+        path = stack.sublayers[place.sublayer].norm
+        found: Any = None if path is None else layer.get_submodule(path)
+        norm = (None, None, 0.0) if found is None else (found.weight, found.bias, found.eps)
+        residual = self._residuals[place.stack, place.sublayer, place.layer]
+        return closing, (residual, *norm, self.architecture.width)
+
+    def _norm(
+        self,
+        norm: nn.LayerNorm,
+        forward: Callable[[Tensor], Tensor],
+        place: "Place",
+        value: Tensor,
+    ) -> Tensor:
+        if self._source is None:
+            return forward(value)
+        own = self._loaded(("outputs", place.stack, place.path), place.layer)
+        composer = self._composes()
+        if composer is not None:
+            return composer.norm(norm, value, own)
+        return changed(forward(value), (value,), own)
+
+    def _value(self, point: Point, value: Tensor, layer: int | None) -> Tensor:
+        """A value that no part of the base's own makes for this alone."""
+        if self._source is None:
+            return value
+        found = self._loaded(point, layer)
+        composer = self._composes()
+        if composer is None:
+            return changed(value, (), found)
+        # In their order: at the end of the base those of the task come first.
+        groups = [Group(list(each)) for _, each in groupby(found, key=lambda change: change.role)]
+        return composer.value(value, groups)
+
+    def _loaded(self, point: Point, layer: int | None) -> list[Loaded]:
+        assert self._source is not None, "silent without a source"
+        found = [
+            change.loaded(self._source, layer, self._columns[change.banks[0]])
+            for change in self._changes[point]
+        ]
+        return [each for each in found if each is not None]
+
+    def _composes(self) -> Composer | None:
+        """What runs changes in a graph; None in torch itself, which runs them one by one."""
+        if not is_tracing() or self._source is None or self._source.marks(ROLES[0]) is None:
+            return None
+        if self._composer is None:
+            self._composer = Composer(self._source)
+        return self._composer
+
+
+class Place(NamedTuple):
+    """A linear or norm of a layer."""
+
+    stack: str
+    path: str
+    layer: int
+    sublayer: str | None
+    """The one that a linear closes."""
