@@ -32,11 +32,11 @@ from benchmarks.result import Circumstances
 from benchmarks.side_by_side import TRAINING_LIBRARIES, TrainingPoint, TrainingResult, TrainingRun
 from langmod.languages import canonical
 from langmod.machine import Machine, commit, versions
-from training.corpus import read_text
-from training.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
-from training.processor import keep_memory
-from training.sizes import SHAPES, encoder_config
-from training.trainer import Optimisation, SparseTrainer, arguments, multiplies_bf16
+from training.data.corpus import read_text
+from training.data.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
+from training.loop.processor import keep_memory
+from training.loop.trainer import Optimisation, SparseTrainer, arguments, multiplies_bf16
+from training.models.sizes import SHAPES, encoder_config
 
 Batch = dict[str, torch.Tensor]
 Row = dict[str, list[int]]

@@ -7,8 +7,8 @@ from transformers import M2M100ForConditionalGeneration, XLMRobertaForMaskedLM
 
 from adaptation.bases import describe_base
 from tests.text import SENTENCES
-from training.sizes import SHAPES, encoder_config, translator_config
-from training.tokenizer import TokenizerConfig, assemble, learn_pieces, save_tokenizer
+from training.models.sizes import SHAPES, encoder_config, translator_config
+from training.models.tokenizer import TokenizerConfig, assemble, learn_pieces, save_tokenizer
 
 LANGUAGES = tuple(SENTENCES)
 

@@ -11,26 +11,26 @@ from training.studies.study import check_equal_steps, check_places
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
-    "adopt": "training.adopt:AdoptConfig",
-    "back": "training.back_translate:BackTranslateConfig",
-    "base": "training.base:BaseConfig",
-    "baselines": "training.baselines:BaselineConfig",
-    "corpus": "training.corpus:CorpusConfig",
-    "joint": "training.joint:JointConfig",
-    "measure": "training.studies.measure:MeasureConfig",
-    "ngram": "training.ngram:NgramConfig",
-    "langid": "training.langid:LangidConfig",
-    "probe": "training.studies.probe:ProbeConfig",
-    "results": "training.results:ResultsConfig",
-    "scores": "training.scoreboard:ScoreConfig",
-    "share": "training.corpus_share:ShareConfig",
-    "word": "training.word_by_word:WordByWordConfig",
-    "tokenizer": "training.tokenizer:TokenizerConfig",
-    "transfer": "training.studies.transfer:TransferConfig",
-    "vocabulary": "training.new_vocabulary:VocabularyConfig",
+    "adopt": "training.models.adopt:AdoptConfig",
+    "back": "training.data.back_translate:BackTranslateConfig",
+    "base": "training.models.base:BaseConfig",
+    "baselines": "training.evaluation.baselines:BaselineConfig",
+    "corpus": "training.data.corpus:CorpusConfig",
+    "joint": "training.models.joint:JointConfig",
+    "measure": "training.evaluation.measure:MeasureConfig",
+    "ngram": "training.evaluation.ngram:NgramConfig",
+    "langid": "training.models.langid:LangidConfig",
+    "probe": "training.evaluation.probe:ProbeConfig",
+    "results": "training.evaluation.results:ResultsConfig",
+    "scores": "training.evaluation.scoreboard:ScoreConfig",
+    "share": "training.data.corpus_share:ShareConfig",
+    "word": "training.evaluation.word_by_word:WordByWordConfig",
+    "tokenizer": "training.models.tokenizer:TokenizerConfig",
+    "transfer": "training.evaluation.transfer:TransferConfig",
+    "vocabulary": "training.models.new_vocabulary:VocabularyConfig",
 }
 """By what a file name opens with; all other files are modules."""
-MODULE = "training.module:ModuleConfig"
+MODULE = "training.modules.module:ModuleConfig"
 CONFIGS = ROOT / "training" / "configs"
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
 GROUNDS = [

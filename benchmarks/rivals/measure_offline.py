@@ -25,7 +25,7 @@ from benchmarks.side_by_side import (
 from benchmarks.turns import fastest, in_turns
 from benchmarks.workload import SENTENCES, text_of
 from langmod.errors import ConfigError
-from training.corpus import read_text
+from training.data.corpus import read_text
 
 
 def measure_fillers(asked: FillMaskRivals) -> FillMaskResult:

@@ -15,7 +15,7 @@ from langmod.errors import ConfigError, ModuleMismatch
 from langmod.specs import ROLES, ROW_TOLERANCE
 from tests.adaptation.models import bert, inputs_of, m2m100, module_for, xlmr
 from tests.adaptation.test_methods import LIBRARY_TOLERANCE, logits, named
-from training.trainer import SparseHead
+from training.loop.trainer import SparseHead
 
 BOTTLENECKS = ("bottleneck", "double_bottleneck", "parallel_bottleneck")
 HUB = {"bottleneck": "seq_bn_inv", "double_bottleneck": "double_seq_bn_inv"}

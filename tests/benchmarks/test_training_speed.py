@@ -9,7 +9,7 @@ from benchmarks.tables import table
 from benchmarks.training_speed import Counting, measure_training, stock_rows, texts
 from tests.bases import make_tokenizer
 from tests.training.corpora import small_config
-from training.corpus import build_corpus
+from training.data.corpus import build_corpus
 
 
 @pytest.fixture(scope="module")

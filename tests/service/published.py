@@ -9,7 +9,7 @@ import numpy as np
 from adaptation.word_vectors import described
 from langmod.specs import GraphSpec, ModuleManifest
 from langmod.store import ModuleStore
-from training.tokenizer import TokenizerConfig, assemble, learn_pieces, save_tokenizer
+from training.models.tokenizer import TokenizerConfig, assemble, learn_pieces, save_tokenizer
 
 ENTITIES = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 TOPICS = ("science", "sport", "travel", "politics")

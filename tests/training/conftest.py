@@ -6,8 +6,8 @@ import pytest
 
 from tests.bases import make_base
 from tests.training.corpora import small_config
-from training.corpus import build_corpus
-from training.tokenizer import TokenizerConfig, train_tokenizer
+from training.data.corpus import build_corpus
+from training.models.tokenizer import TokenizerConfig, train_tokenizer
 
 
 @pytest.fixture(scope="session")

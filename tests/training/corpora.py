@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from training.corpus import CorpusConfig
+from training.data.corpus import CorpusConfig
 
 SYLLABLES = {
     "mn": ["ула", "ан", "баа", "тар", "хот", "ын", "хүн", "мор", "өвө", "дөр"],

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from training.base import BaseConfig
-from training.module import ModuleConfig
+from training.models.base import BaseConfig
+from training.modules.module import ModuleConfig
 
 QUICK = {
     "steps": 8,

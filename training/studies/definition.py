@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,6 +13,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from langmod.config import Frozen, RunConfig, describe
 from langmod.errors import ConfigError
+from training.commands import COMMANDS, Command
 from training.studies.resolving import context_of, merged, plain, resolved_stages
 
 LATE = ("values", "sizes", "shared_stages", "stages", "arms")
@@ -35,8 +35,7 @@ class Stage(Frozen):
         Raises:
             ConfigError: no such command, or settings that it refuses.
         """
-        file, name, _ = _command(self.command)
-        kind: type[RunConfig] = getattr(import_module(f"training.{file}"), name)
+        kind = _command(self.command).settings
         changes = dict(self.set)
         if seed is not None and "optimisation" in kind.model_fields:
             changes["optimisation.seed"] = seed
@@ -48,16 +47,13 @@ class Stage(Frozen):
 
     def make(self, settings: RunConfig) -> None:
         """Runs the command."""
-        file, _, function = _command(self.command)
-        getattr(import_module(f"training.{file}"), function)(settings)
+        _command(self.command).run(settings)
 
 
-def _command(name: str) -> tuple[str, str, str]:
-    from training.__main__ import COMMANDS
-
+def _command(name: str) -> Command:
     if name not in COMMANDS:
         raise ConfigError(f"no command {name!r}; known: {', '.join(COMMANDS)}")
-    return COMMANDS[name][:3]
+    return COMMANDS[name]
 
 
 class Run(Frozen):

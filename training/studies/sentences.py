@@ -1,11 +1,11 @@
 """A study's translations compared sentence by sentence, seed by seed, where they still lie."""
 
 from langmod.config import Frozen
+from training.evaluation.translations import Translations, read_translations
 from training.studies.definition import folder_name
 from training.studies.result import StudyResult
 from training.studies.sentence_tests import SentenceTest, sentence_tests
 from training.studies.significance import holm
-from training.studies.translations import Translations, read_translations
 
 
 class SentenceRow(Frozen):

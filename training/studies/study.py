@@ -31,7 +31,7 @@ from training.studies.stages import (
     read_record,
 )
 
-PRELOADED = ["training.module", "training.studies.measure"]
+PRELOADED = ["training.modules.module", "training.evaluation.measure"]
 LOG, PROBLEM = "log.txt", "problem.txt"
 
 
@@ -127,7 +127,7 @@ def make(run: Run, ground: Mapping[str, str], remake: bool = False) -> str | Non
 
 def make_stages(run: Run, ground: Mapping[str, str], remake: bool = False) -> None:
     """The process of a run: its stages that are not done, all that is printed to its log."""
-    from training.processor import keep_memory
+    from training.loop.processor import keep_memory
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_memory()
@@ -212,7 +212,7 @@ def _said(file: Path) -> dict[str, Any]:
 
 
 def _data(settings: list[RunConfig]) -> dict[str, str]:
-    from training.corpus import corpus_digest
+    from training.data.corpus import corpus_digest
 
     corpora = {found for each in settings if (found := getattr(each, "corpus", None)) is not None}
     return {str(corpus): corpus_digest(corpus) for corpus in sorted(corpora)}

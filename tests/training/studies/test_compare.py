@@ -7,13 +7,13 @@ import pytest
 from langmod.errors import ConfigError
 from langmod.machine import Machine
 from langmod.specs import Metric
+from training.evaluation.translations import Translations, save_translations
 from training.studies.compare import CompareConfig, averaged, compare
 from training.studies.definition import Compared
 from training.studies.differences import family, verdict
 from training.studies.result import Failure, RunResult, StudyResult
 from training.studies.significance import Permutation
 from training.studies.tables import Table, escaped
-from training.studies.translations import Translations, save_translations
 
 SEEDS = (1, 2, 3, 4, 5)
 SCORES = {

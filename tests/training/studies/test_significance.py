@@ -7,6 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 from langmod.errors import ConfigError
+from training.evaluation.translations import Translations
 from training.studies.dominance import almost_stochastic_order, violation_ratio
 from training.studies.sentence_tests import sentence_tests
 from training.studies.significance import (
@@ -16,7 +17,6 @@ from training.studies.significance import (
     holm,
     permutation_test,
 )
-from training.studies.translations import Translations
 
 
 @pytest.mark.parametrize(

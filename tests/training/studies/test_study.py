@@ -11,7 +11,7 @@ import pytest
 
 from langmod.errors import ConfigError
 from tests.training.runs import QUICK
-from training.ngram import NgramConfig
+from training.evaluation.ngram import NgramConfig
 from training.studies.definition import Stage, Study, folder_name
 from training.studies.result import StudyResult
 from training.studies.stages import digests, is_done, make_stage, read_record

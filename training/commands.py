@@ -1,0 +1,94 @@
+"""The commands of the training stage by name, in text: opening one loads what it needs alone."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from langmod.config import RunConfig
+
+
+class Command(NamedTuple):
+    """One command: a yaml of settings in, one folder or file out."""
+
+    file: str
+    """Inside ``training``, with dots."""
+    settings_name: str
+    function: str
+    purpose: str
+
+    @property
+    def settings(self) -> type[RunConfig]:
+        """The class of the settings in its yaml."""
+        return self._named(self.settings_name)
+
+    def run(self, settings: RunConfig) -> object:
+        """Its one public function; what it gives is printed on the command line."""
+        return self._named(self.function)(settings)
+
+    def _named(self, name: str) -> Any:
+        return getattr(import_module(f"training.{self.file}"), name)
+
+
+COMMANDS: Mapping[str, Command] = {
+    "corpus": Command("data.corpus", "CorpusConfig", "build_corpus", "Clean and split raw text."),
+    "share": Command(
+        "data.corpus_share", "ShareConfig", "share_corpus", "Keep a part of a corpus."
+    ),
+    "tokenizer": Command(
+        "models.tokenizer", "TokenizerConfig", "train_tokenizer", "Learn one vocabulary."
+    ),
+    "langid": Command(
+        "models.langid", "LangidConfig", "fit_langid", "Fit the language identifier."
+    ),
+    "base": Command("models.base", "BaseConfig", "train_base", "Train an encoder or translator."),
+    "joint": Command(
+        "models.joint", "JointConfig", "train_joint", "Go on with objectives beside the text."
+    ),
+    "adopt": Command(
+        "models.adopt", "AdoptConfig", "adopt_encoder", "Make another's encoder a base."
+    ),
+    "vocabulary": Command(
+        "models.new_vocabulary",
+        "VocabularyConfig",
+        "replace_vocabulary",
+        "Give a base other tokens.",
+    ),
+    "back_translate": Command(
+        "data.back_translate",
+        "BackTranslateConfig",
+        "back_translate",
+        "Make synthetic pairs of text, filtered.",
+    ),
+    "module": Command(
+        "modules.module", "ModuleConfig", "train_module", "Train a module or a baseline of one."
+    ),
+    "score": Command(
+        "evaluation.scoreboard", "ScoreConfig", "score_published", "Score all modules of a base."
+    ),
+    "baseline": Command(
+        "evaluation.baselines", "BaselineConfig", "score_baselines", "Score the modules' rivals."
+    ),
+    "measure": Command(
+        "evaluation.measure", "MeasureConfig", "measure", "Score a base or a run of any."
+    ),
+    "transfer": Command(
+        "evaluation.transfer", "TransferConfig", "transfer", "Score a task in languages."
+    ),
+    "probe": Command("evaluation.probe", "ProbeConfig", "probe", "Score the middle of an encoder."),
+    "word_by_word": Command(
+        "evaluation.word_by_word",
+        "WordByWordConfig",
+        "score_word_by_word",
+        "Score a dictionary, the outside reference of translators.",
+    ),
+    "ngram": Command(
+        "evaluation.ngram", "NgramConfig", "score_ngrams", "Score counts of n-grams, the floor."
+    ),
+    "study": Command("studies.study", "Study", "run_study", "Make every arm of a study."),
+    "compare": Command(
+        "studies.compare", "CompareConfig", "compare", "Test a study's differences."
+    ),
+    "results": Command(
+        "evaluation.results", "ResultsConfig", "write_results", "Make the tables from the scores."
+    ),
+}

@@ -1,0 +1,1 @@
+"""Scores of bases, modules and what stands beside them, each with its signature."""

@@ -1,0 +1,1 @@
+"""Vocabularies, bases and the language identifier: what modules are put on."""

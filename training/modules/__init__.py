@@ -1,0 +1,1 @@
+"""Language and task modules over a frozen base."""

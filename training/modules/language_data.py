@@ -1,0 +1,45 @@
+"""What language modules learn from: masked text of one language, or pairs of one direction."""
+
+from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
+
+from langmod.languages import canonical
+from langmod.specs import BaseSpec
+from training.data.corpus import read_pairs, read_text
+from training.data.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
+from training.data.pair_mix import PairReader, mixed_phases, sampled
+from training.data.pairs import PairCollator, PairDataset
+
+if TYPE_CHECKING:
+    from training.modules.module import ModuleConfig
+
+EVERYTHING = (1.0, float("inf"))
+"""One language: no balance to keep, as many epochs as the steps ask for."""
+
+
+def masked_text(
+    config: "ModuleConfig", tokenizer: PreTrainedTokenizerBase, examples: int
+) -> tuple[BlockDataset, MaskingCollator]:
+    """Packed blocks of the language's training text, masked anew in each batch."""
+    special, tag = Special.of(tokenizer), canonical(config.language or "")
+    texts = read_text(config.text, tag, "train")
+    blocks = pack(token_lists(tokenizer, texts), special, config.block_tokens)
+    seed = config.optimisation.seed
+    data = BlockDataset({tag: blocks}, examples, EVERYTHING, seed)
+    return data, MaskingCollator(special, len(tokenizer), config.mask_rate, seed)
+
+
+def one_direction(
+    config: "ModuleConfig", tokenizer: PreTrainedTokenizerBase, base: BaseSpec, examples: int
+) -> tuple[PairDataset, PairCollator]:
+    """Training pairs from the source to the target language."""
+    source, target = canonical(config.source or ""), canonical(config.target or "")
+    settings = config.optimisation
+    reader = PairReader(tokenizer, base.language_tokens, config.block_tokens, settings.seed)
+    rows = read_pairs(config.text, source, target, "train")
+    rows = sampled(rows, config.max_pairs, settings.seed)
+    real = {(source, target): reader.encode(rows, (source, target))}
+    phases = mixed_phases(reader, config.mixed_in, real, (config.text, examples))
+    data = PairDataset(phases, EVERYTHING, (settings.batch_size, settings.seed))
+    return data, PairCollator(base.pad_id, base.decoder_start_id or base.eos_id)
