@@ -28,7 +28,7 @@ $(SERVING): pyproject.toml $(LOCK)
 	touch $@
 
 serve: $(SERVING)
-	.venv-serve/bin/bentoml serve service.service:Langmod --host 127.0.0.1 --port $(PORT)
+	.venv-serve/bin/python -m langmod serve --port $(PORT)
 
 # A file's tests share what they make, so that they stay in one process.
 WORKERS ?= 2
@@ -73,7 +73,7 @@ OF_TEXTS := $(addprefix benchmarks/results/,back-translation/back-translation.js
 $(filter-out $(wildcard $(OF_TEXTS)),$(OF_TEXTS)): | $(CORPUS)
 
 $(CORPUS): training/configs/corpus-mini.yaml | $(DEV)
-	$(BIN)/python -m training corpus $<
+	$(BIN)/python -m langmod corpus $<
 
 # The shipped models from the texts in LANGMOD_DATA; about three hours on two cores.
 KINDS := encoder translator
@@ -81,9 +81,9 @@ KINDS := encoder translator
 bases: $(DEV) $(CORPUS) models/multilingual-e5-small/model.safetensors
 	$(BIN)/python -m export graph models/multilingual-e5-small --precision int8
 	for kind in $(KINDS); do \
-	  $(BIN)/python -m training tokenizer training/configs/tokenizer-mini-$$kind.yaml && \
-	  $(BIN)/python -m training base training/configs/base-mini-$$kind.yaml && \
-	  $(BIN)/python -m export graph models/mini-$$kind --precision int8 || exit 1; \
+	  $(BIN)/python -m langmod tokenizer training/configs/tokenizer-mini-$$kind.yaml && \
+	  $(BIN)/python -m langmod base training/configs/base-mini-$$kind.yaml && \
+	  $(BIN)/python -m langmod export models/mini-$$kind --precision int8 || exit 1; \
 	done
 
 # From two packages of PyPI, in half a minute.
@@ -101,10 +101,10 @@ modules: $(DEV)
 # Every shipped module on the test splits, beside its baselines; writes docs/results.md.
 scores: $(DEV)
 	for kind in $(KINDS); do \
-	  $(BIN)/python -m training score training/configs/scores-mini-$$kind.yaml || exit 1; \
+	  $(BIN)/python -m langmod score training/configs/scores-mini-$$kind.yaml || exit 1; \
 	done
-	$(BIN)/python -m training baseline training/configs/baselines.yaml
-	$(BIN)/python -m training results training/configs/results.yaml
+	$(BIN)/python -m langmod baseline training/configs/baselines.yaml
+	$(BIN)/python -m langmod results training/configs/results.yaml
 
 # Every study from raw text to tables and plots, at nano size unless SIZE says otherwise. What is
 # made is kept in runs/studies; a study that fails does not stop the others.
@@ -113,8 +113,8 @@ SIZE ?= nano
 
 study: $(DEV)
 	failed=; for yaml in $(STUDIES); do \
-	  $(BIN)/python -m training study $$yaml size=$(SIZE) || failed="$$failed $$yaml"; \
-	  $(BIN)/python -m training compare $$yaml size=$(SIZE) || failed="$$failed $$yaml"; \
+	  $(BIN)/python -m langmod study $$yaml size=$(SIZE) || failed="$$failed $$yaml"; \
+	  $(BIN)/python -m langmod compare $$yaml size=$(SIZE) || failed="$$failed $$yaml"; \
 	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 # The README's answers as the shipped models give them now.

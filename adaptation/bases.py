@@ -86,7 +86,7 @@ def load_spec(folder: Path) -> BaseSpec:
     """
     path = folder / SPEC_FILE
     if not path.is_file():
-        raise ConfigError(f"{folder} has no {SPEC_FILE}: run `python -m export describe` on it")
+        raise ConfigError(f"{folder} has no {SPEC_FILE}: run `langmod describe` on it")
     try:
         spec = BaseSpec.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:

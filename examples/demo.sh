@@ -14,14 +14,14 @@ ask() {
 
 rm -rf runs/demo
 base=runs/demo/models/demo-encoder
-step python -m training corpus examples/corpus.yaml
-step python -m training tokenizer examples/tokenizer.yaml
-step python -m training base examples/base.yaml
-step python -m training module examples/language.yaml
-step python -m training module examples/language.yaml language=kk
-step python -m training module examples/task.yaml
-step python -m export graph "$base"
-step python -m export module "$base" --from runs/demo/ko-bottleneck --from runs/demo/article-bottleneck
+step python -m langmod corpus examples/corpus.yaml
+step python -m langmod tokenizer examples/tokenizer.yaml
+step python -m langmod base examples/base.yaml
+step python -m langmod module examples/language.yaml
+step python -m langmod module examples/language.yaml language=kk
+step python -m langmod module examples/task.yaml
+step python -m langmod export "$base"
+step python -m langmod publish "$base" --from runs/demo/ko-bottleneck --from runs/demo/article-bottleneck
 
 LANGMOD_MODELS=runs/demo/models bentoml serve service.service:Langmod \
   --host 127.0.0.1 --port "$port" > runs/demo/service.log 2>&1 &
@@ -36,5 +36,5 @@ ask fill_mask '{"language": "ko", "texts": ["모든 사람은 교육을 받을 <
 ask classify '{"language": "ko", "task": "article", "texts": ["모든 사람은 휴식할 권리를 가진다."]}'
 
 # Published while the service runs, served by the next request.
-step python -m export module "$base" --from runs/demo/kk-bottleneck
+step python -m langmod publish "$base" --from runs/demo/kk-bottleneck
 ask classify '{"language": "kk", "task": "article", "texts": ["Әр адамның білім алуға құқығы бар."]}'

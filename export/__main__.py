@@ -1,93 +1,13 @@
-"""`python -m export <command>`: the map of the export stage."""
-
-import sys
-from pathlib import Path
-from typing import Annotated
+"""`python -m export {describe|graph|module}`: `langmod` {describe|export|publish}."""
 
 import typer
 
-from langmod.errors import LangmodError
-from langmod.specs import Precision, Role
+from export.commands import describe, graph, module
+from langmod.command_line import run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
-Base = Annotated[Path, typer.Argument(help="Folder of the base, described by base.json.")]
-Tags = Annotated[list[str] | None, typer.Option(help="Repeat for several.")]
-
-
-@app.command()
-def describe(
-    base: str, name: str, licence: str, language: Annotated[list[str], typer.Option()]
-) -> None:
-    """Make a folder or hub id servable: base.json, tokenizer.json; `mn` or `mn=khk_Cyrl`."""
-    from adaptation.bases import describe_base, fetch_base
-
-    pairs = dict(each.split("=", 1) for each in language if "=" in each)
-    folder = fetch_base(base, Path("models") / name)
-    spec = describe_base(folder, name, pairs or language, licence)
-    print(f"{folder} is base {spec.name} {spec.digest[:12]}, a {spec.kind}")
-
-
-@app.command()
-def graph(base: Base, precision: Precision = "int8") -> None:
-    """Export every graph of a base, check it against torch, write graph.json."""
-    from export.graph import export_graphs
-
-    for parity in export_graphs(base, precision).parity:
-        print(f"{parity.graph}: {parity.max_difference:.2e} of {parity.tolerance:.0e} allowed")
-
-
-@app.command()
-def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign checkpoint does not tell)
-    base: Base,
-    source: Annotated[
-        list[str], typer.Option("--from", help="A run, PEFT or AdapterHub folder, or a hub id.")
-    ],
-    name: str = "",
-    role: Annotated[Role | None, typer.Option(help="Else task where there is a head.")] = None,
-    language: Tags = None,
-    direction: Annotated[str | None, typer.Option(help="Translator: source-target.")] = None,
-    task: Annotated[str | None, typer.Option(help="What the head answers: topic, ner …")] = None,
-    labels: Annotated[str, typer.Option(help="In the head's order, with commas.")] = "",
-    head: Annotated[bool, typer.Option(help="Whether a checkpoint's head is taken.")] = True,
-    licence: str = "unknown",
-    priority: int = 0,
-    store: Annotated[
-        str | None, typer.Option(help="Folder or URL; else the base's modules.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Check all and list every fault.")] = False,
-) -> None:
-    """Check checkpoints against the base and its graphs, and publish them."""
-    from export.checkpoint import ModuleDescription, resolve_checkpoint
-    from export.module import examine, export_module
-
-    start, _, end = (direction or "").partition("-")
-    described = ModuleDescription(
-        name=name, role=role, languages=tuple(language or ()), source=start or None,
-        target=end or None, task=task, labels=tuple(filter(None, labels.split(","))), head=head,
-        licence=licence,
-    )  # fmt: skip
-    faulty = False
-    for each in source:
-        folder = resolve_checkpoint(each)
-        if dry_run:
-            found = examine(folder, base, described, priority, store)
-            faulty |= bool(found.faults)
-            print("\n".join(found.report()))
-            continue
-        done = export_module(folder, base, described, priority, store)
-        print(f"{done.name}@{done.digest} differs from torch by {done.max_difference:.2e}")
-    if faulty:
-        raise typer.Exit(1)
-
-
-def main() -> None:
-    """Runs a command; what goes wrong on purpose is one line on stderr and exit code 1."""
-    try:
-        app()
-    except LangmodError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        sys.exit(1)
-
+for _command in (describe, graph, module):
+    app.command()(_command)
 
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -1,113 +1,34 @@
-"""`python -m langmod <command> <store>`: what lies in a store, and which version serves.
+"""`langmod <command>`, or `python -m langmod <command>`: every command of the project.
 
-A store is the folder of a base or of modules, a URL of fsspec, or bentoml://<base>.
+Packages are named in text and opened here alone: where only the service is installed, its commands
+and those of stores are all there are.
 """
 
-import sys
-from pathlib import Path
-from typing import Annotated
+from importlib import import_module
+from importlib.util import find_spec
 
 import typer
 
-from langmod.differences import differences
-from langmod.errors import ConfigError, LangmodError
-from langmod.store import ModuleStore, pointed_at
+from langmod.command_line import run
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
-Place = Annotated[str, typer.Argument(metavar="STORE", help="models/<base>, a folder or a URL.")]
-Reference = Annotated[str, typer.Argument(metavar="NAME[@DIGEST]")]
+PARTS = {
+    "service.commands": None,
+    "training.commands": None,
+    "export.commands": None,
+    "langmod.store_commands": None,
+    "benchmarks.__main__": "bench",
+}
+"""Module with commands → the command that they are grouped under, None at the top."""
 
-
-@app.command("list")
-def list_modules(store: Place) -> None:
-    """Every module: the version that serves, what it is for, how many versions there are."""
-    opened = open_store(store)
-    for name, held in sorted(opened.survey().items()):
-        try:
-            manifest = opened.manifest(name, pointed_at(name, held.latest))
-        except LangmodError as error:
-            print(f"{name}  broken: {error.message}")
-            continue
-        place = manifest.task or manifest.role
-        tags = f"{manifest.source}-{manifest.target}" if manifest.source else manifest.languages
-        shown = tags if isinstance(tags, str) else ",".join(tags)
-        versions = f"{len(held.versions)} version{'s' * (len(held.versions) != 1)}"
-        key = f"{name}@{pointed_at(name, held.latest)}"
-        print(f"{key:<48} {place:<10} {manifest.method:<11} {shown:<24} {versions}")
-
-
-@app.command()
-def show(store: Place, module: Reference) -> None:
-    """The manifest of a version, of the one that serves unless another is named."""
-    opened = open_store(store)
-    print(opened.manifest(*version_of(opened, module)).model_dump_json(indent=2))
-
-
-@app.command()
-def diff(
-    store: Place,
-    module: Reference,
-    other: Annotated[str | None, typer.Argument(metavar="[NAME[@DIGEST]]")] = None,
-) -> None:
-    """What differs between two versions; of one name: the one before and the one that serves."""
-    opened = open_store(store)
-    name, digest = version_of(opened, module)
-    if other is None:
-        first = digest if "@" in module else opened.previous(name)
-        before, after = opened.load(name, first), opened.load(name)
-    else:
-        before, after = opened.load(name, digest), opened.load(*version_of(opened, other))
-    print(f"{before.key} -> {after.key}")
-    for line in differences(before, after):
-        print(f"  {line}")
-
-
-@app.command()
-def rollback(
-    store: Place,
-    name: str,
-    digest: Annotated[str | None, typer.Argument(help="Else the version before.")] = None,
-) -> None:
-    """Let another version of a module serve, at the next look of every running service."""
-    print(f"{name}@{open_store(store).rollback(name, digest)} serves")
-
-
-@app.command()
-def remove(store: Place, name: str) -> None:
-    """Take a module away with all its versions."""
-    opened = open_store(store)
-    versions = opened.versions(name)
-    opened.remove(name)
-    print(f"{name} is gone: {', '.join(versions)}")
-
-
-def open_store(place: str) -> ModuleStore:
-    """The store at a place; a base's folder stands for its modules.
-
-    Raises:
-        ConfigError: no such folder or kind of URL.
-    """
-    folder = Path(place)
-    if (folder / "base.json").is_file():
-        return ModuleStore(folder / "modules")
-    if "://" not in place and not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}; a store elsewhere is named by a URL")
-    return ModuleStore(place)
-
-
-def version_of(store: ModuleStore, reference: str) -> tuple[str, str]:
-    """Name and digest of ``name`` or ``name@digest``."""
-    name, _, digest = reference.partition("@")
-    return name, digest or store.latest(name)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Every command of langmod.")
+for _module, _group in PARTS.items():
+    if find_spec(_module.partition(".")[0]) is not None:
+        app.add_typer(import_module(_module).app, name=_group)
 
 
 def main() -> None:
-    """Runs a command; what goes wrong on purpose is one line on stderr and exit code 1."""
-    try:
-        app()
-    except LangmodError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        sys.exit(1)
+    """The console script."""
+    run(app)
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ class GraphSpec(Frozen):
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"no graphs in {folder}: run `python -m export graph`") from error
+            raise ConfigError(f"no graphs in {folder}: run `langmod export`") from error
         except ValidationError as error:
             raise ConfigError(f"{path}: {describe(error)}") from error
 

@@ -73,7 +73,7 @@ class Engines:
     def _missing(self, kind: Kind) -> Unavailable:
         return Unavailable(
             f"no {kind} base with {self.settings.precision} graphs lies in "
-            f"{self.settings.models.name}/: export one with `python -m export graph` and restart"
+            f"{self.settings.models.name}/: export one with `langmod export` and restart"
         )
 
 

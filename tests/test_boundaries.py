@@ -154,9 +154,9 @@ def test_a_bento_holds_the_code_that_serves_and_lists_modules_and_no_other():
         {path for pattern in bento[key] for path in ROOT.glob(pattern) if path.suffix == ".py"}
         for key in ("include", "exclude")
     )
-    commands = ROOT / "langmod" / "__main__.py"
+    commands = (ROOT / "langmod" / name for name in ("__main__.py", "store_commands.py"))
     packages = {ROOT / name / "__init__.py" for name in ("langmod", "service")}
-    assert included - excluded == {*reached([*files_of("service"), commands]), *packages}
+    assert included - excluded == {*reached([*files_of("service"), *commands]), *packages}
 
 
 def test_importing_the_service_loads_no_model_library():

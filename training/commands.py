@@ -1,9 +1,13 @@
-"""The commands of the training stage by name, in text: opening one loads what it needs alone."""
+"""The commands of the training stage by name, in text: running one loads what it needs alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import typer
+
+from langmod.command_line import Overrides, Yaml
 from langmod.config import RunConfig
 
 
@@ -92,3 +96,18 @@ COMMANDS: Mapping[str, Command] = {
         "evaluation.results", "ResultsConfig", "write_results", "Make the tables from the scores."
     ),
 }
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+def action(command: Command) -> Callable[[Path, list[str] | None], None]:
+    """What loads a command's settings, runs it and prints the result."""
+
+    def run(yaml: Yaml, overrides: Overrides = None) -> None:
+        print(command.run(command.settings.load(yaml, overrides or ())))
+
+    return run
+
+
+for _name, _command in COMMANDS.items():
+    app.command(_name, help=_command.purpose, rich_help_panel="Training")(action(_command))

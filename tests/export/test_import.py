@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export import checkpoint as checkpoint_stage
-from export.__main__ import main
 from export.checkpoint import ModuleDescription, resolve_checkpoint
 from export.heads import read_head
 from export.module import examine, export_module
+from langmod.__main__ import main
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.specs import FP32_TOLERANCE
 from langmod.store import ModuleStore
@@ -285,7 +285,7 @@ def test_hub_ids_are_fetched_without_what_is_not_read(saved, monkeypatch):
 
 
 def command(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["export", "module", *map(str, words)])
+    monkeypatch.setattr(sys, "argv", ["langmod", "publish", *map(str, words)])
     with pytest.raises(SystemExit) as left:
         main()
     return left.value.code

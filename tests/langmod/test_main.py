@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from langmod import __main__ as command_line
+from langmod import __main__ as entry
+from langmod import command_line
 from langmod.errors import BadRequest, ConfigError, UnknownModule
 from langmod.store import ModuleStore
 from tests.langmod.places import PLACES
@@ -27,7 +28,7 @@ def publish(place, name="mn", value=1.0, **fields):
 
 
 def run(*arguments):
-    return CliRunner().invoke(command_line.app, arguments, catch_exceptions=False).output
+    return CliRunner().invoke(entry.app, arguments, catch_exceptions=False).output
 
 
 def test_modules_are_listed_with_what_they_are_for(store):
@@ -130,6 +131,32 @@ def test_it_loads_no_model_library_and_reads_the_bentoml_home(tmp_path):
 def test_faults_are_one_line(store, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["langmod", "rollback", store, "mn"])
     with pytest.raises(SystemExit) as ended:
-        command_line.main()
+        entry.main()
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: no module 'mn'; known: none\n"
+
+
+def test_every_command_of_the_project_is_there():
+    for name in ("serve", "corpus", "base", "module", "export", "publish", "score", "study"):
+        assert f"Usage: root {name} [OPTIONS]" in run(name, "--help")
+    assert "many-modules" in run("bench", "--help")
+
+
+def test_a_library_that_is_not_installed_is_named(capsys):
+    def app():
+        raise ModuleNotFoundError("No module named 'nothing'", name="nothing.inner")
+
+    with pytest.raises(SystemExit, match="1"):
+        command_line.run(app)
+    assert "error: nothing is not installed; run: pip install" in capsys.readouterr().err
+
+
+def test_the_service_is_started_by_bentoml(monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execv", lambda path, command: started.append((path, command)))
+    run("serve", "--port", "3001")
+    ((path, command),) = started
+    assert path == sys.executable
+    assert " ".join(command[1:]) == (
+        "-m bentoml serve service.service:Langmod --host 127.0.0.1 --port 3001"
+    )

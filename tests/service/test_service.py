@@ -200,7 +200,7 @@ def test_a_module_published_while_serving_serves_the_next_request(client, encode
 
 def test_endpoints_of_a_base_that_is_not_there_are_503(client):
     response = post(client, "translate", texts=["a"], target="ko")
-    fault(response, 503, "unavailable", "no translator base", "python -m export graph")
+    fault(response, 503, "unavailable", "no translator base", "langmod export")
     fault(post(client, "back_translate", texts=["a"]), 503, "unavailable", "no translator base")
 
 

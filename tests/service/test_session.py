@@ -20,7 +20,7 @@ def settings():
 
 def test_a_precision_that_was_not_exported_is_a_clear_error(encoder_folder, settings):
     half = settings.model_copy(update={"precision": "fp16"})
-    with pytest.raises(ConfigError, match=r"no graphs in .*fp16: run `python -m export graph`"):
+    with pytest.raises(ConfigError, match=r"no graphs in .*fp16: run `langmod export`"):
         GraphSet(encoder_folder, half)
 
 

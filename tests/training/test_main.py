@@ -7,8 +7,8 @@ import sys
 from tests.training.corpora import sentences, source, write_lines
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "training", *arguments]
+def run(*arguments: str, package: str = "langmod") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", package, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -25,7 +25,7 @@ def test_corpus_from_a_yaml_with_overrides(tmp_path):
 def test_a_fault_is_one_line(tmp_path):
     yaml = tmp_path / "corpus.yaml"
     yaml.write_text(json.dumps({"output": "o", "sources": [source(tmp_path / "b", ["khk"])]}))
-    done = run("corpus", str(yaml))
+    done = run("corpus", str(yaml), package="training")
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path / 'b'}: no such file\n"
     assert done.stdout == ""

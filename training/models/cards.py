@@ -39,7 +39,7 @@ def write_base_card(
     text = f"""# {spec.name}
 
 A {spec.kind} base of langmod ({spec.architecture}, {depth}, width {spec.width}), trained from
-scratch by `python -m training base` with the settings in `training.json`.
+scratch by `langmod base` with the settings in `training.json`.
 
 - languages: {languages}
 - steps: {steps}; final training loss: {_last_loss(curve):.3f} nats per labelled token
@@ -51,7 +51,7 @@ scratch by `python -m training base` with the settings in `training.json`.
 
 {SCORES}
 
-Not scored yet: `python -m training score`.
+Not scored yet: `langmod score`.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -22,7 +22,7 @@ stand: they are resolved run by run."""
 
 
 class Stage(Frozen):
-    """One command of ``python -m training`` with its yaml and what is changed in it."""
+    """One command of ``training.commands`` with its yaml and what is changed in it."""
 
     command: str
     yaml: Path

@@ -91,7 +91,7 @@ class StudyResult(Frozen):
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"no result {path}: run `python -m training study` first") from error
+            raise ConfigError(f"no result {path}: run `langmod study` first") from error
         except ValidationError as error:
             raise ConfigError(f"{path}: {describe(error)}") from error
 

@@ -281,5 +281,5 @@ def test_translations_are_compared_sentence_by_sentence(tmp_path):
 def test_metrics_that_no_run_has_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"tiny: no run has bleu; the runs have pppl"):
         compared(tmp_path, metrics=[{"name": "bleu", "better": "higher"}])
-    with pytest.raises(ConfigError, match=r"no result .*: run `python -m training study` first"):
+    with pytest.raises(ConfigError, match=r"no result .*: run `langmod study` first"):
         compare(CompareConfig(results=tmp_path / "none.json", out=tmp_path))
