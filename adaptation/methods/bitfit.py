@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from adaptation import peft_folder
 from adaptation.architectures import Architecture, Stack
 from adaptation.branching import Change, gathered
+from adaptation.foreign_settings import Fields, counted, missing, words
 from adaptation.methods.method import Method, MethodConfig, described, targeted
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.specs import BankSpec, Role
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 CONFIG = "bitfit_config.json"
 TENSORS = "biases.safetensors"
+BEFT_FIELDS = peft_folder.FIELDS | Fields(
+    served=words("target_modules"), idle=words("init_weights")
+)
+"""The settings of PEFT's ``BeftConfig``."""
 QUERY_AND_MIDDLE = ("query", "q_proj", "intermediate.dense", "fc1")
 """``target_modules`` of the paper's smaller variant: queries and the first feed-forward linear."""
 
@@ -47,6 +52,7 @@ class BitFit(Method):
 
     name: ClassVar[str] = "bitfit"
     Config = BitFitConfig
+    peft_types: ClassVar[Mapping[str, Fields]] = {"BEFT": BEFT_FIELDS}
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
         """Per linear and norm: ``[L, S, 1, D]``, the third axis empty while none is loaded."""
@@ -90,7 +96,7 @@ class BitFit(Method):
     ) -> None:
         """``bitfit_config.json`` and the changed biases as a part of a state dict."""
         state = {}
-        for key, stack, layer, path, bias in _biases(base):
+        for key, stack, layer, path, bias in biases(base):
             shift = tensors.get(f"{self.name}.{stack.name}.{path}.shift")
             if shift is not None:
                 state[key] = bias.detach().float() + shift[layer, 0]
@@ -100,20 +106,40 @@ class BitFit(Method):
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads what ``write`` or PEFT's BEFT wrote."""
-        beft = not (folder / CONFIG).is_file()
+        if not (folder / CONFIG).is_file():
+            return self._read_beft(folder, base)
         try:
-            settings, state = peft_folder.load(folder) if beft else _own_files(folder)
+            settings, state = _own_files(folder)
             config = BitFitConfig(target_modules=settings["target_modules"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BrokenModule(f"{folder.name} is no BitFit checkpoint: {error}") from error
-        if beft:
-            state = {_beft_key(key): value.flatten() for key, value in state.items()}
-        tensors, faults = self._differences(state, base, absolute=not beft)
-        if beft:
-            faults += peft_folder.faults(settings)
+        asked = config.target_modules
+        wanted = [
+            key for key, _, _, path, _ in biases(base) if asked is None or targeted(path, asked)
+        ]
+        tensors, faults = self._differences(state, base, absolute=True)
+        faults += missing(state, wanted)
         if faults:
             raise ModuleMismatch(folder.name, faults)
         return config, tensors
+
+    def _read_beft(
+        self, folder: Path, base: Architecture
+    ) -> tuple[MethodConfig, dict[str, Tensor]]:
+        files = peft_folder.load(folder, base)
+        targets = list(files.targets(base))
+        keys = {files.key(each.module, "beft_bias"): f"{each.module}.bias" for each in targets}
+        faults = [
+            *peft_folder.faults(files.settings, BEFT_FIELDS),
+            *files.target_faults(base),
+            *files.tensor_faults(base, keys),
+        ]
+        state = {keys[key]: each.flatten() for key, each in files.state.items() if key in keys}
+        tensors, odd = self._differences(state, base, absolute=False)
+        if faults + odd:
+            raise ModuleMismatch(folder.name, faults + odd)
+        paths = [each.path for each in targets]
+        return BitFitConfig(target_modules=peft_folder.named(files, paths)), tensors
 
     def recognises(self, folder: Path) -> bool:
         """Our own, or PEFT's ``BEFT``."""
@@ -123,22 +149,22 @@ class BitFit(Method):
         self, state: Mapping[str, Tensor], base: Architecture, absolute: bool
     ) -> tuple[dict[str, Tensor], list[str]]:
         """Tensors by bank, and what a checkpoint holds that is no bias of the base."""
-        known = {key: rest for key, *rest in _biases(base)}
+        known = {key: rest for key, *rest in biases(base)}
         tensors: dict[str, Tensor] = {}
-        faults = []
-        for key, value in sorted(state.items()):
-            if key not in known:
-                faults.append(f"{key} is no bias of a layer of this base")
-                continue
-            stack, layer, path, bias = known[key]
+        odd = []
+        for key in state.keys() & known.keys():
+            value, (stack, layer, path, bias) = state[key], known[key]
             if value.shape != bias.shape:
-                faults.append(f"{key} has shape {list(value.shape)}, the base {list(bias.shape)}")
+                odd.append(key)
                 continue
             difference = value.float() - bias.detach().float() if absolute else value.float()
             name = f"{self.name}.{stack.name}.{path}.shift"
             rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, len(bias)))
             rows[layer, 0] = difference
-        return tensors, faults
+        return tensors, [
+            *counted("is no bias in a layer of this base", state.keys() - known.keys()),
+            *counted("it has another shape than the base's", odd),
+        ]
 
 
 def _places(architecture: Architecture) -> Iterator[tuple[Stack, str, int]]:
@@ -149,7 +175,7 @@ def _places(architecture: Architecture) -> Iterator[tuple[Stack, str, int]]:
             yield stack, path, architecture.width
 
 
-def _biases(base: Architecture) -> Iterator[tuple[str, Stack, int, str, Any]]:
+def biases(base: Architecture) -> Iterator[tuple[str, Stack, int, str, Any]]:
     """Full name, stack, layer, path and value of every bias."""
     for stack, path, _ in _places(base):
         for layer, holder in enumerate(stack.layers):
@@ -159,7 +185,3 @@ def _biases(base: Architecture) -> Iterator[tuple[str, Stack, int, str, Any]]:
 
 def _own_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return json.loads((folder / CONFIG).read_text("utf-8")), load_file(folder / TENSORS)
-
-
-def _beft_key(key: str) -> str:
-    return key.removeprefix("base_model.model.").removesuffix(".beft_bias") + ".bias"

@@ -15,7 +15,9 @@ from torch import Generator, Tensor
 from adaptation import peft_folder
 from adaptation.architectures import Architecture, Stack
 from adaptation.branching import Change, gathered
+from adaptation.foreign_settings import Fields, counted, words
 from adaptation.methods.method import Method, MethodConfig, described, targeted
+from adaptation.peft_folder import Target, named, setting
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.specs import BankSpec, Role
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 KEY = "base_model.model.{module}.ia3_l"
 SIDES = ("outputs", "inputs")
+FIELDS = peft_folder.FIELDS | Fields(
+    served=words("target_modules exclude_modules feedforward_modules"),
+    idle=words("fan_in_fan_out init_ia3_weights"),
+)
+"""The settings of PEFT's ``IA3Config``."""
 
 
 def rescaled_inputs(value: Tensor, factors: Tensor, places: Tensor) -> Tensor:
@@ -50,6 +57,7 @@ class Ia3(Method):
 
     name: ClassVar[str] = "ia3"
     Config = Ia3Config
+    peft_types: ClassVar[Mapping[str, Fields]] = {"IA3": FIELDS}
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
         """Per linear and side: ``[L, S, 1, D]``, the third axis empty while none is loaded."""
@@ -121,32 +129,22 @@ class Ia3(Method):
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
         """Reads PEFT's files, whichever subset of layers they change."""
-        try:
-            settings, state = peft_folder.load(folder)
-            config = Ia3Config(
-                target_modules=settings["target_modules"],
-                feedforward_modules=settings["feedforward_modules"] or (),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise BrokenModule(f"{folder.name} is no PEFT (IA)3 checkpoint: {error}") from error
-        known = base.linear_paths()
-        tensors: dict[str, Tensor] = {}
-        faults = []
-        for key, value in sorted(state.items()):
-            found = known.get(key.removeprefix("base_model.model.").removesuffix(".ia3_l"))
-            if found is None:
-                faults.append(f"{key} is no linear of this base")
-                continue
-            stack, layer, path = found
-            width = stack.linears[path][0 if value.shape[0] == 1 else 1]
-            if value.numel() != width:
-                faults.append(f"{key} has width {value.numel()}, the base {width}")
-                continue
-            side = "inputs" if value.shape[0] == 1 else "outputs"
-            name = f"{self.name}.{stack.name}.{path}.{side}"
-            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, width))
-            rows[layer] = value.float().reshape(1, width) - 1
-        faults += [*peft_folder.faults(settings), *_shared(config, base)]
+        files = peft_folder.load(folder, base)
+        if not isinstance(setting(files.settings, "feedforward_modules", folder.name), str | list):
+            raise BrokenModule(f"{folder.name}: feedforward_modules is null; allowed: names")
+        targets = {files.key(each.module, "ia3_l"): each for each in files.targets(base)}
+        tensors, odd = self._factors(files.state, targets)
+        config = Ia3Config(
+            target_modules=named(files, [each.path for each in targets.values()]),
+            feedforward_modules=_rescaled(files.state, targets),
+        )
+        faults = [
+            *peft_folder.faults(files.settings, FIELDS),
+            *files.target_faults(base),
+            *files.tensor_faults(base, targets),
+            *counted("it has another width than the base's linear", odd),
+            *_shared(config, base),
+        ]
         if faults:
             raise ModuleMismatch(folder.name, faults)
         return config, tensors
@@ -154,6 +152,24 @@ class Ia3(Method):
     def recognises(self, folder: Path) -> bool:
         """PEFT's ``IA3``."""
         return described(folder).get("peft_type") == "IA3"
+
+    def _factors(
+        self, state: Mapping[str, Tensor], targets: Mapping[str, Target]
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Banks' tensors, and what has another width than its linear."""
+        tensors: dict[str, Tensor] = {}
+        odd = []
+        for key in state.keys() & targets.keys():
+            value, (_, stack, layer, path) = state[key], targets[key]
+            side = _side_of(value)
+            width = stack.linears[path][0 if side == "inputs" else 1]
+            if value.numel() != width:
+                odd.append(key)
+                continue
+            name = f"{self.name}.{stack.name}.{path}.{side}"
+            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, width))
+            rows[layer] = value.float().reshape(1, width) - 1
+        return tensors, odd
 
     def _places(self, architecture: Architecture) -> Iterator[tuple[Stack, str, str, int]]:
         """All outputs, and the inputs that one linear alone reads: those that close a sublayer."""
@@ -163,6 +179,17 @@ class Ia3(Method):
                 yield stack, path, "outputs", wide_out
                 if path in closing:
                     yield stack, path, "inputs", wide_in
+
+
+def _side_of(value: Tensor) -> str:
+    """PEFT's factors of outputs are a column, those of inputs a row."""
+    return "inputs" if value.shape[0] == 1 else "outputs"
+
+
+def _rescaled(state: Mapping[str, Tensor], targets: Mapping[str, Target]) -> tuple[str, ...]:
+    """Paths of the linears whose inputs have factors."""
+    keys = [key for key in targets if key in state and _side_of(state[key]) == "inputs"]
+    return tuple(sorted({targets[key].path for key in keys}))
 
 
 def _shared(settings: Ia3Config, base: Architecture) -> list[str]:

@@ -14,17 +14,16 @@ from torch import Generator, Tensor
 from adaptation import peft_folder
 from adaptation.architectures import Architecture
 from adaptation.branching import Change, gathered
+from adaptation.foreign_settings import Fields
+from adaptation.methods import lora_files
 from adaptation.methods.method import Method, MethodConfig, described, targeted
-from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
+from langmod.errors import ConfigError, ModuleMismatch
 from langmod.specs import BankSpec, Role
 
 if TYPE_CHECKING:
     from adaptation.slotted import SlottedBase
 
 KEY = "base_model.model.{module}.lora_{side}.weight"
-OTHER_THAN_SLOTS = ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha_pattern",
-                    "lora_bias")  # fmt: skip
-"""Settings of PEFT under which LoRA is another function."""
 
 
 class LoraConfig(MethodConfig):
@@ -46,6 +45,7 @@ class Lora(Method):
 
     name: ClassVar[str] = "lora"
     Config = LoraConfig
+    peft_types: ClassVar[Mapping[str, Fields]] = {"LORA": lora_files.FIELDS}
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
         """Per linear place: ``a [L, S, D_in, R]`` and ``b [L, S, R, D_out]``."""
@@ -125,70 +125,24 @@ class Lora(Method):
         ).save_pretrained(str(folder))
 
     def read(self, folder: Path, base: Architecture) -> tuple[MethodConfig, dict[str, Tensor]]:
-        """Reads PEFT's files, whichever subset of layers they change; folds alpha / r into B."""
-        try:
-            settings, state = peft_folder.load(folder)
-            config = LoraConfig(
-                r=settings["r"],
-                lora_alpha=settings["lora_alpha"],
-                target_modules=_listed(settings["target_modules"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise BrokenModule(f"{folder.name} is no PEFT LoRA checkpoint: {error}") from error
-        faults = _faults(settings, state, base)
+        """Reads PEFT's files, whichever linears they change; the settings are of plain LoRA.
+
+        Of several ranks the widest is told; factors that differ are in B, and alpha is the rank.
+        """
+        files = peft_folder.load(folder, base)
+        asked = lora_files.places(files, base)
+        faults = lora_files.faults(files, asked, base)
         if faults:
             raise ModuleMismatch(folder.name, faults)
-        return config, _gathered(state, config, base)
+        rank, factors = max(each.rank for each in asked), {each.factor for each in asked}
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=rank * factors.pop() if len(factors) == 1 else rank,
+            target_modules=peft_folder.named(files, [each.path for each in asked]),
+        )
+        tensors = lora_files.lora_tensors(files, asked)
+        return config, tensors | lora_files.bias_tensors(files, base)
 
     def recognises(self, folder: Path) -> bool:
         """PEFT's ``LORA``."""
         return described(folder).get("peft_type") == "LORA"
-
-
-def _listed(targets: str | list[str]) -> tuple[str, ...]:
-    return (targets,) if isinstance(targets, str) else tuple(targets)
-
-
-def _gathered(
-    state: Mapping[str, Tensor], config: LoraConfig, base: Architecture
-) -> dict[str, Tensor]:
-    """Bank tensors ``[L, D_in, R]`` and ``[L, R, D_out]`` from per-layer checkpoint tensors."""
-    scale = config.lora_alpha / config.r
-    tensors: dict[str, Tensor] = {}
-    for stack, layer, path, _ in base.linears():
-        module, prefix = (
-            f"{base.layer_path(stack.name, layer)}.{path}",
-            f"lora.{stack.name}.{path}.",
-        )
-        for side, factor in (("A", 1.0), ("B", scale)):
-            value = state.get(KEY.format(module=module, side=side))
-            if value is None:
-                continue
-            turned = value.T.float() * factor
-            name = f"{prefix}{side.lower()}"
-            tensors.setdefault(name, torch.zeros(stack.depth, *turned.shape))[layer] = turned
-    return tensors
-
-
-def _faults(
-    settings: Mapping[str, object], state: Mapping[str, Tensor], base: Architecture
-) -> list[str]:
-    """What a checkpoint holds that a slot cannot, every reason at once."""
-    known = {
-        KEY.format(module=f"{base.layer_path(stack.name, layer)}.{path}", side=side): shape
-        for stack, layer, path, module in base.linears()
-        for side, shape in (("A", module.in_features), ("B", module.out_features))
-    }
-    found = [f"{key} is no linear of this base" for key in sorted(state) if key not in known]
-    for key, value in state.items():
-        turned = value if ".lora_A." in key else value.T
-        wanted = [settings["r"], known.get(key)]
-        if key in known and list(turned.shape) != wanted:
-            found.append(f"{key} has rank and width {list(turned.shape)}, allowed {wanted}")
-    for option in OTHER_THAN_SLOTS:
-        if settings.get(option):
-            found.append(f"{option} is {settings[option]!r}, which a LoRA slot cannot hold")
-    found += peft_folder.faults(settings)
-    if settings.get("bias", "none") != "none":
-        found.append(f"bias is {settings['bias']!r}, allowed: 'none'")
-    return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Generator, Tensor
 
 from adaptation.architectures import Architecture
+from adaptation.foreign_settings import Fields
 from langmod.config import Frozen
 from langmod.specs import BankSpec, Kind, Role, Vocabulary
 
@@ -47,6 +48,8 @@ class Method(ABC):
     Config: ClassVar[type[MethodConfig]]
     starts_at_base: ClassVar[bool] = True
     """Whether a fresh module leaves the base's answers as they are."""
+    peft_types: ClassVar[Mapping[str, Fields]] = {}
+    """PEFT's ``peft_type`` of checkpoints that it reads → their settings, sorted."""
     own_words: ClassVar[bool] = False
     """Whether a module's own word vectors take the place of the base's, in and out."""
 

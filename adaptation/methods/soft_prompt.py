@@ -18,6 +18,7 @@ from adaptation import peft_folder
 from adaptation.architectures import Architecture
 from adaptation.bases import TOKENIZER_FILES
 from adaptation.branching import SlotSource, gathered
+from adaptation.foreign_settings import Fields, words
 from adaptation.methods.method import Method, MethodConfig, described
 from adaptation.rows import Rows
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
@@ -34,6 +35,14 @@ TASK_TYPES = {
     "translator": ("SEQ_2_SEQ_LM",),
 }
 """The first of each is what is written; ``SEQ_CLS`` and ``TOKEN_CLS`` bring a head."""
+FIELDS = peft_folder.FIELDS | Fields(
+    served=words(
+        "num_virtual_tokens token_dim num_transformer_submodules prompt_tuning_init "
+        "prompt_tuning_init_text"
+    ),
+    idle=words("num_attention_heads num_layers tokenizer_name_or_path tokenizer_kwargs"),
+)
+"""The settings of PEFT's ``PromptTuningConfig``."""
 MEAN_NOISE = 0.1
 """In standard deviations of the base's word vectors."""
 NOT_ZERO = 1e-6
@@ -100,6 +109,7 @@ class SoftPrompt(Method):
 
     name: ClassVar[str] = "soft_prompt"
     Config = SoftPromptConfig
+    peft_types: ClassVar[Mapping[str, Fields]] = {PEFT_TYPES[0]: FIELDS}
     starts_at_base: ClassVar[bool] = False
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
@@ -155,7 +165,8 @@ class SoftPrompt(Method):
 
         Of the two prompts in files of encoder-decoders PEFT uses the first, and so do we.
         """
-        settings, state = peft_folder.load(folder)
+        files = peft_folder.load(folder, base)
+        settings, state = files.settings, dict(files.state)
         try:
             vectors = state.pop(KEY)
             config = SoftPromptConfig(
@@ -163,7 +174,7 @@ class SoftPrompt(Method):
                 prompt_tuning_init=settings["prompt_tuning_init"],
                 prompt_tuning_init_text=settings.get("prompt_tuning_init_text"),
             )
-            faults = [*peft_folder.faults(settings), *_faults(settings, vectors, base)]
+            faults = [*peft_folder.faults(settings, FIELDS), *_faults(settings, vectors, base)]
         except (ValueError, KeyError) as error:
             raise BrokenModule(f"{folder.name} is no PEFT soft prompt: {error}") from error
         faults += [f"{key} is unknown" for key in sorted(state)]
