@@ -51,6 +51,21 @@ COMMANDS: Mapping[str, Command] = {
     "adopt": Command(
         "models.adopt", "AdoptConfig", "adopt_encoder", "Make another's encoder a base."
     ),
+    "join": Command(
+        "models.halves", "JoinConfig", "join_halves", "Make a translator of two halves."
+    ),
+    "translator": Command(
+        "models.translator",
+        "TranslatorConfig",
+        "train_translator",
+        "Train a stage of a translator of two halves.",
+    ),
+    "queue": Command(
+        "loop.queue", "QueueConfig", "run_queue", "Do what is left of a list of runs."
+    ),
+    "queue_status": Command(
+        "loop.queue", "QueueConfig", "queue_status", "Say what is done, under way and left."
+    ),
     "vocabulary": Command(
         "models.new_vocabulary",
         "VocabularyConfig",
