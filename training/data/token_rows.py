@@ -16,7 +16,7 @@ class TokenRows:
     ends: NDArray[np.int64]
 
     @classmethod
-    def of(cls, rows: Iterable[Sequence[int]]) -> "TokenRows":
+    def of(cls, rows: Iterable[Sequence[int] | NDArray[np.int32]]) -> "TokenRows":
         """From lists of ids."""
         arrays = [np.asarray(row, np.int32) for row in rows]
         lengths = np.array([len(row) for row in arrays], np.int64)

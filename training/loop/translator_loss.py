@@ -47,7 +47,7 @@ class LearningTranslator(nn.Module):
         for parameter in self.factors:
             parameter.requires_grad_(True)
         vocabulary = translator.decoder.config.vocab_size
-        self.register_buffer("always", torch.zeros(vocabulary, dtype=torch.bool), persistent=False)
+        self.always = torch.zeros(vocabulary, dtype=torch.bool)  # [V]
         self.always[torch.as_tensor(frequent)] = True
         inner = translator.encoder.encoder
         self.reads = any(parameter.requires_grad for parameter in inner.parameters())
@@ -66,7 +66,7 @@ class LearningTranslator(nn.Module):
         """What learns, by its name in the translator."""
         return {n: p for n, p in self.translator.named_parameters() if p.requires_grad}
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Of what learns alone: the frozen halves are where they came from."""
         whole = super().state_dict(*args, **kwargs)
         kept = {f"translator.{name}" for name in self.learned()}
@@ -105,7 +105,7 @@ class LearningTranslator(nn.Module):
 
     def shortlist(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The pieces of a batch's softmax ``[U]``, and where each label ``[N]`` is among them."""
-        wanted = self.always.clone()
+        wanted = self.always.to(labels.device, copy=True)
         wanted[labels] = True
         used = wanted.nonzero().squeeze(1)
         places = torch.cumsum(wanted, 0) - 1

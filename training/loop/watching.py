@@ -41,7 +41,9 @@ class TokenRate(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Reads where an earlier start of the run got to."""
-        last = next((entry for entry in reversed(state.log_history) if "tokens" in entry), {})
+        last: dict[str, float] = next(
+            (entry for entry in reversed(state.log_history) if "tokens" in entry), {}
+        )
         self.tokens_before = last.get("tokens", 0.0)
         self.hours_before = last.get("hours", 0.0)
         self.first_step, self.began = state.global_step, time.monotonic()

@@ -1,8 +1,8 @@
 """``training join``: an encoder and a decoder that were trained apart, made one translator.
 
 The folder is Hugging Face's ``EncoderDecoderModel``: ``AutoModelForSeq2SeqLM`` loads it once
-``adaptation.architectures.layer_reader`` is imported. The encoder's tokenizer lies in the folder itself, that of
-the decoder in ``target/``.
+``adaptation.architectures`` is imported. The encoder's tokenizer lies in the folder itself, the
+decoder's in ``target/``.
 """
 
 import shutil

@@ -7,6 +7,7 @@ folder when its steps are done.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import EncoderDecoderModel, set_seed
 
 from langmod.config import Frozen, RunConfig
@@ -70,8 +72,9 @@ class TranslatorTrainer(CheckedTrainer):
         self.model_accepts_loss_kwargs = False
         self.labelled = 0
 
-    def _get_train_sampler(self, train_dataset: object = None) -> torch.utils.data.Sampler[int]:
-        return torch.utils.data.SequentialSampler(train_dataset or self.train_dataset)
+    def _get_train_sampler(self, train_dataset: Dataset[object] | None = None) -> Sampler[int]:
+        data: Any = train_dataset or self.train_dataset
+        return SequentialSampler(data)
 
     def compute_loss(
         self,
