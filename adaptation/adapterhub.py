@@ -1,7 +1,7 @@
 """AdapterHub's checkpoint folders (`adapters` 1.3): ``adapter_config.json`` and its tensors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adaptation.architectures import Architecture, EncoderArchitecture
 from adaptation.checkpoint_files import read_files
+from adaptation.foreign_settings import Fields, misshapen, missing, words
 from langmod.errors import BrokenModule
 
 CONFIG = "adapter_config.json"
@@ -42,6 +43,30 @@ DEFAULTS: dict[str, JsonValue] = {
     "use_gating": False,
 }
 """``BnConfig``'s fields besides the two that every configuration sets."""
+FIELDS = Fields(
+    served=words(
+        "architecture cross_adapter inv_adapter inv_adapter_reduction_factor is_parallel leave_out "
+        "ln_after ln_before mh_adapter non_linearity original_ln_after original_ln_before "
+        "output_adapter phm_layer reduction_factor residual_before_ln scaling use_gating"
+    ),
+    # How training began and what it dropped; what counts with ``phm_layer`` or ``ln_after`` alone,
+    # which no method here has.
+    idle=words(
+        "adapter_residual_before_ln dropout factorized_phm_W factorized_phm_rule "
+        "hypercomplex_nonlinearity init_weights init_weights_seed learn_phm phm_bias phm_c_init "
+        "phm_dim phm_init_range phm_rank shared_W_phm shared_phm_rule stochastic_depth"
+    ),
+)
+"""The settings of `adapters`' ``BnConfig``; those served are read, or compared with a method's."""
+OLD_NAMES = {
+    "attention_text_task_adapters": "adapters", "attention_text_lang_adapters": "adapters",
+    "layer_text_task_adapters": "adapters", "layer_text_lang_adapters": "adapters",
+    "invertible_lang_adapters": "invertible_adapters",
+}  # fmt: skip
+"""Parts of tensors' names in the first versions → today's."""
+OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}
+"""What checkpoints without a version mean."""
+INVERTIBLE = ".invertible_adapters."
 HOLDERS = {"attention": "attention_adapters", "cross": "cross_attention_adapters",
            "output": "output_adapters"}  # fmt: skip
 
@@ -77,7 +102,34 @@ def load(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     name, config = described.get("name"), described.get("config")
     if not isinstance(name, str) or not isinstance(config, dict):
         raise BrokenModule(f"{folder.name} is no AdapterHub checkpoint: no name, or no config")
-    return name, {**DEFAULTS, **config}, state
+    state = {_today(key): each for key, each in state.items()}
+    return name, _updated(described, {**DEFAULTS, **config}, state), state
+
+
+def _today(key: str) -> str:
+    """A tensor's name as it was before adapters of languages and tasks were the same."""
+    for old, new in OLD_NAMES.items():
+        key = key.replace(old, new)
+    return key
+
+
+def _updated(
+    described: Mapping[str, Any], config: dict[str, Any], state: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Settings of old versions in the words of today's, as `adapters` itself takes them."""
+    found = dict(config)
+    block = found.pop("invertible_adapter", None)
+    if isinstance(block, dict):
+        found["inv_adapter"] = block.get("block_type")
+        found["inv_adapter_reduction_factor"] = block.get("reduction_factor")
+    activation = found.get("non_linearity")
+    if isinstance(activation, str):
+        renamed = activation if "version" in described else OLD_ACTIVATIONS.get(activation)
+        found["non_linearity"] = (renamed or activation).lower()
+    # Tasks of the first versions name the block of a language that they were trained on.
+    if described.get("type") == "text_task" and not any(INVERTIBLE in key for key in state):
+        found["inv_adapter"] = None
+    return found
 
 
 def load_head(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -108,16 +160,21 @@ def turned(tensor: Tensor, name: str) -> Tensor:
     return tensor.T if name.endswith("weight") else tensor
 
 
-def move(state: dict[str, Tensor], key: str, name: str, place: Tensor) -> list[str]:
-    """Moves a tensor of a checkpoint, if there, to its place; says where it does not fit."""
-    value = state.pop(key, None)
-    if value is None:
-        return []
-    own = turned(value, name)
-    if own.shape != place.shape:
-        return [f"{key} is {list(own.shape)} here, allowed {list(place.shape)}"]
-    place.copy_(own)
-    return []
+def fill(state: dict[str, Tensor], wanted: Iterable[tuple[str, str, Tensor]]) -> list[str]:
+    """Moves tensors out of a checkpoint to their places, given as key, bank's name and place.
+
+    Says which are missing, and which have another shape.
+    """
+    gone, shapes = [], {}
+    for key, name, place in wanted:
+        value = state.pop(key, None)
+        if value is None:
+            gone.append(key)
+            continue
+        shapes[key] = (value.shape, turned(place, name).shape)
+        if turned(value, name).shape == place.shape:
+            place.copy_(turned(value, name))
+    return [*missing((), gone), *misshapen(shapes)]
 
 
 def prefix(base: Architecture, stack: str, layer: int, sublayer: str) -> str:

@@ -6,7 +6,7 @@ sorted is refused wherever it is set. Like faults are said once, with their plac
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,15 @@ def words(text: str) -> frozenset[str]:
 def missing(state: Collection[str], wanted: Iterable[str]) -> list[str]:
     """One fault for all tensors that the settings ask for and a checkpoint lacks."""
     return counted("the settings ask for it and it is missing", set(wanted) - set(state))
+
+
+def misshapen(shapes: Mapping[str, tuple[Sequence[int], Sequence[int]]]) -> list[str]:
+    """One fault for all tensors that have a shape in place of another: got, allowed."""
+    odd: dict[str, list[str]] = defaultdict(list)
+    for key, (got, allowed) in shapes.items():
+        if list(got) != list(allowed):
+            odd[f"has shape {list(got)}, allowed {list(allowed)}"].append(key)
+    return [line for fault, keys in odd.items() for line in counted(fault, keys)]
 
 
 def counted(fault: str, keys: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from adaptation import adapterhub, peft_folder
 from adaptation.architectures import Architecture
 from adaptation.bases import resolve
 from adaptation.methods import METHODS
+from adaptation.methods.method import described
 from export.heads import Head, read_head
 from langmod.config import Frozen, describe
 from langmod.errors import BrokenModule, ConfigError, LangmodError, ModuleMismatch
@@ -170,9 +171,13 @@ def _foreign(
 def _known_method(source: Path) -> str:
     """Which method's format a plain folder is in."""
     found = [name for name, method in METHODS.items() if method.recognises(source)]
-    if not found:
+    if found:
+        return found[0]
+    kind = described(source).get("peft_type")
+    if kind is None:
         raise BrokenModule(f"{source} is no checkpoint of: {', '.join(METHODS)}")
-    return found[0]
+    served = sorted(name for method in METHODS.values() for name in method.peft_types)
+    raise ModuleMismatch(source.name, [f"peft_type is {kind!r}; allowed: {', '.join(served)}"])
 
 
 def _described(about: ModuleDescription, head: Head | None) -> ModuleDescription:

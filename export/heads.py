@@ -20,6 +20,7 @@ from langmod.errors import ModuleMismatch
 State = Mapping[str, Tensor]
 STATIC = {"SequenceClassification": "classify", "TokenClassification": "tag", "MaskedLM": "words"}
 """End of a Hugging Face model's class → kind of its head."""
+ASIDE = "--no-head leaves it aside, for the base's own answers"
 FLEXIBLE = {"classification": "classify", "tagging": "tag"}
 """``head_type`` of AdapterHub's heads → kind."""
 LINEAR = 2.0**-20
@@ -75,12 +76,16 @@ def read_head(folder: Path, base: Architecture) -> Head | None:
 def _of_peft(folder: Path) -> Found | None:
     """PEFT names no labels and saves whole modules of Hugging Face's models."""
     settings, state = peft_folder.load_head(folder)
+    named = [each for each in settings.get("modules_to_save") or [] if each in peft_folder.HEADS]
     if not state:
-        return None
+        lost = f"modules_to_save names {', '.join(named)}, and no tensor of it is here; {ASIDE}"
+        return Found("", (), state, faults=[lost]) if named else None
     task = settings.get("task_type")
     kind = {"SEQ_CLS": "classify", "TOKEN_CLS": "tag"}.get(str(task))
     if kind is None:
-        return Found("", (), state, faults=[f"task_type is {task!r}; allowed: SEQ_CLS, TOKEN_CLS"])
+        return Found(
+            "", (), state, faults=[f"task_type is {task!r}; allowed: SEQ_CLS, TOKEN_CLS; {ASIDE}"]
+        )
     found = _static(kind, state)
     # Its classifiers read the vector that comes first, a prompt's own where there is one.
     prompt = kind == "classify" and settings.get("peft_type") == "PROMPT_TUNING"
@@ -106,15 +111,17 @@ def _of_hub(folder: Path, base: Architecture) -> Found | None:
     settings, state = loaded
     config = settings.get("config")
     if config:
+        if config.get("head_type") == "masked_lm" and _is_the_bases(state, base):
+            return None
         return _flexible(settings["name"], config, state)
     model = str(settings.get("model_class"))
     kind = next((kind for end, kind in STATIC.items() if model.endswith(end)), None)
     if kind == "words":
-        return None if _is_own(state, base) else Found("", (), state, faults=[
-            "it is a head for words other than the base's, which alone is served"])  # fmt: skip
+        other = f"it is a head for words other than the base's, which alone is served; {ASIDE}"
+        return None if _is_own(state, base) else Found("", (), state, faults=[other])
     if kind is None:
         allowed = ", ".join(f"…For{end}" for end in STATIC)
-        return Found("", (), state, faults=[f"model_class is {model}; allowed: {allowed}"])
+        return Found("", (), state, faults=[f"model_class is {model}; allowed: {allowed}; {ASIDE}"])
     return _static(kind, state, _names(settings.get("label2id")))
 
 
@@ -127,14 +134,30 @@ def _is_own(state: State, base: Architecture) -> bool:
     )
 
 
+def _is_the_bases(state: State, base: Architecture) -> bool:
+    """Whether AdapterHub's head for words is the base's: its linears and norm in their order."""
+    kinds = (torch.nn.Linear, torch.nn.LayerNorm)
+    parts = [each for each in base.vocabulary_head().modules() if isinstance(each, kinds)]
+    theirs = sorted({int(key.rsplit(".", 2)[1]) for key in state})
+    if len(theirs) != len(parts):
+        return False
+    own = dict(zip(theirs, parts, strict=True))
+    values = {key: getattr(own[int(key.rsplit(".", 2)[1])], key.rsplit(".", 1)[1]) for key in state}
+    return all(
+        value is not None and value.shape == state[key].shape
+        and torch.allclose(value, state[key].float())
+        for key, value in values.items()
+    )  # fmt: skip
+
+
 def _flexible(name: str, config: Mapping[str, Any], state: State) -> Found:
     """A head of AdapterHub's own: ``layers`` times dropout, linear, activation."""
     kind, layers = FLEXIBLE.get(str(config.get("head_type")), ""), config.get("layers")
-    faults = []
     if not kind:
-        allowed = ", ".join(FLEXIBLE)
-        faults.append(f"head_type is {config.get('head_type')!r}; allowed: {allowed}")
-    elif layers not in ((1, 2) if kind == "classify" else (1,)):
+        allowed = f"allowed: {', '.join(FLEXIBLE)}; {ASIDE}"
+        return Found("", (), state, faults=[f"head_type is {config.get('head_type')!r}; {allowed}"])
+    faults = []
+    if layers not in ((1, 2) if kind == "classify" else (1,)):
         faults.append(f"layers is {layers!r}; allowed: {'1 or 2' if kind == 'classify' else '1'}")
     if layers == 2 and config.get("activation_function") != "tanh":
         faults.append(f"activation_function is {config.get('activation_function')!r}; "

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from adaptation import adapterhub
 from adaptation.architectures import Architecture, Stack
 from adaptation.branching import Arithmetic, Change
+from adaptation.foreign_settings import counted
 from adaptation.methods import invertible
 from adaptation.methods.invertible import InvertibleConfig
 from adaptation.methods.method import Method, MethodConfig, described
@@ -181,11 +182,12 @@ class Bottleneck(Method):
             for key, value in self.fresh(config, base, Generator()).items()
         }
         unread = dict(state)
-        for layer, tensor, key in self._keys(base, name, config.leave_out):
-            faults += adapterhub.move(unread, key, tensor, tensors[tensor][layer])
+        keys = self._keys(base, name, config.leave_out)
+        wanted = [(key, tensor, tensors[tensor][layer]) for layer, tensor, key in keys]
         if config.inv_adapter is not None:
-            faults += invertible.read(self, unread, base, name, tensors)
-        faults += [f"{key} is no place of {self.name} on this base" for key in sorted(unread)]
+            wanted += invertible.wanted(self, base, name, tensors)
+        faults += adapterhub.fill(unread, wanted)
+        faults += counted(f"is no place of {self.name} on this base", unread)
         if faults:
             raise ModuleMismatch(name, faults)
         return config, _scaled(tensors, found["scaling"])
@@ -212,7 +214,8 @@ class Bottleneck(Method):
                     "residual_before_ln", "use_gating")  # fmt: skip
         if settings.get("architecture"):
             return [f"architecture is {settings['architecture']!r}; allowed: bottleneck adapters"]
-        found = [
+        found = adapterhub.FIELDS.faults(settings)
+        found += [
             f"{key} is {settings[key]!r}, {self.name} has {wanted[key]!r}"
             for key in decisive
             if settings[key] != wanted[key]

@@ -160,16 +160,12 @@ def write(
     }
 
 
-def read(
-    method: Method, state: dict[str, Tensor], base: Architecture, name: str, into: dict[str, Tensor]
-) -> list[str]:
-    """Moves the block's part of such a checkpoint to its place; says what is missing or amiss."""
-    found = []
+def wanted(
+    method: Method, base: Architecture, name: str, into: Mapping[str, Tensor]
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Key, bank's name and place of every tensor that such a checkpoint has."""
     for tensor, key in _keys(method, base, name):
-        if key not in state:
-            found.append(f"{key} is missing, its settings ask for {list(into[tensor].shape)}")
-        found += adapterhub.move(state, key, tensor, into[tensor])
-    return found
+        yield key, tensor, into[tensor]
 
 
 def _keys(method: Method, base: Architecture, name: str) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ Rank and factor may differ from linear to linear (``rank_pattern``, ``alpha_patt
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adaptation import peft_folder
 from adaptation.architectures import Architecture, Stack
-from adaptation.foreign_settings import Fields, counted, words
+from adaptation.foreign_settings import Fields, counted, misshapen, words
 from adaptation.methods.bitfit import biases
 from adaptation.peft_folder import PeftFiles, setting
 from langmod.errors import BrokenModule
@@ -127,12 +127,13 @@ def faults(files: PeftFiles, asked: Iterable[Place], base: Architecture) -> list
     lost = bool(biases_asked) and files.state.keys().isdisjoint(biases_asked)
     beside = [*([] if lost else biases_asked), *_idle_keys(files, asked)]
     wanted = {**shapes, **dict.fromkeys(beside)}
+    held = {key: shape for key, shape in shapes.items() if key in files.state}
     return [
         *peft_folder.faults(files.settings, FIELDS),
         *_start_faults(files.settings.get("init_lora_weights", True)),
         *files.target_faults(base),
         *files.tensor_faults(base, wanted),
-        *_shape_faults(files.state, shapes),
+        *misshapen({key: (files.state[key].shape, shape) for key, shape in held.items()}),
         *_bias_faults(files, base),
         *([f"bias is {files.settings['bias']!r}: {LOST}"] if lost else []),
     ]
@@ -151,14 +152,6 @@ def _start_faults(start: object) -> list[str]:
     why = next((why for loud, why in LOUD_STARTS.items() if name.startswith(loud)), None)
     allowed = f"allowed: true, false, {', '.join(QUIET_STARTS)}"
     return [f"init_lora_weights is {start!r}: {why or allowed}"]
-
-
-def _shape_faults(state: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> list[str]:
-    odd: dict[str, list[str]] = defaultdict(list)
-    for key, shape in shapes.items():
-        if key in state and list(state[key].shape) != shape:
-            odd[f"has shape {list(state[key].shape)}, allowed {shape}"].append(key)
-    return [line for fault, keys in odd.items() for line in counted(fault, keys)]
 
 
 def lora_tensors(files: PeftFiles, asked: Iterable[Place]) -> dict[str, Tensor]:

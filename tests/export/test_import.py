@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM
 
 from export import checkpoint as checkpoint_stage
 from export.checkpoint import ModuleDescription, resolve_checkpoint
@@ -139,8 +140,9 @@ def test_tensors_of_another_form_are_listed_one_by_one(one, tiny_encoder):
     save_file(head, folder / "model_head.safetensors")
     listed = faults_of(folder, tiny_encoder)
     for words in (
-        "odd is no place of bottleneck",
-        "allowed [32, 8]",
+        "odd: is no place of bottleneck",
+        "adapter_down.0.weight: has shape [3, 32], allowed [8, 32]",
+        "adapter_down.0.weight: the settings ask for it and it is missing",
         "head: heads.own.1.weight has shape [16, 32], allowed [32, 32]",
         "head: heads.own.4.weight is missing",
         "head: heads.own.7.bias is unknown",
@@ -216,7 +218,10 @@ def test_a_head_for_words_is_left_aside_while_it_is_the_bases_own(tiny_encoder, 
     about = ModuleDescription(name="mn", languages=("mn",))
     found = examine(tmp_path / "mn", tiny_encoder, about)
     assert found.faults.listed() == (
-        ["head: it is a head for words other than the base's, which alone is served"]
+        [
+            "head: it is a head for words other than the base's, which alone is served; "
+            "--no-head leaves it aside, for the base's own answers"
+        ]
         if learned
         else []
     )
@@ -323,3 +328,54 @@ def test_the_libraries_models_are_not_their_bases(saved, tiny_encoder, tmp_path)
     with torch.no_grad():
         there, bare = (each(ids).logits for each in (model, without_module(model)))
     assert (there - bare).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_flexible_head_for_words_is_the_bases_own_or_names_the_way_out(
+    tiny_encoder, tmp_path, learned
+):
+    from adapters import AutoAdapterModel
+
+    model = AutoAdapterModel.from_pretrained(tiny_encoder, dtype=torch.float32)
+    model.heads["default"][-1].bias.data.copy_(
+        AutoModelForMaskedLM.from_pretrained(tiny_encoder, dtype=torch.float32).lm_head.bias
+    )
+    model.add_adapter("mn", config="seq_bn")
+    model.add_masked_lm_head("mn")
+    if not learned:
+        model.heads["mn"].load_state_dict(model.heads["default"].state_dict())
+    model.save_adapter(str(tmp_path / "mn"), "mn", with_head=True)
+    about = ModuleDescription(name="mn", languages=("mn",))
+    listed = examine(tmp_path / "mn", tiny_encoder, about).faults.listed()
+    if not learned:
+        assert listed == []
+        return
+    (fault,) = listed
+    assert fault.startswith("head: head_type is 'masked_lm'; allowed: classification, tagging; ")
+    assert "--no-head leaves it aside" in fault
+    aside = about.model_copy(update={"head": False})
+    assert not examine(tmp_path / "mn", tiny_encoder, aside).faults
+
+
+def test_a_head_that_the_settings_name_and_nobody_saved_is_missed(one, tiny_encoder):
+    folder = one("peft-topic")
+    state = load_file(folder / "adapter_model.safetensors")
+    kept = {key: each for key, each in state.items() if "classifier" not in key}
+    save_file(kept, folder / "adapter_model.safetensors")
+    listed = faults_of(folder, tiny_encoder, task=None)
+    assert listed == [
+        "head: modules_to_save names classifier, score, and no tensor of it is here; "
+        "--no-head leaves it aside, for the base's own answers"
+    ]
+    assert not faults_of(folder, tiny_encoder, task=None, head=False)
+
+
+@pytest.mark.parametrize(
+    "kind", ["LOHA", "LOKR", "ADALORA", "VERA", "OFT", "LN_TUNING", "XLORA", "NEWER"]
+)
+def test_methods_of_peft_that_are_not_served_are_named(one, tiny_encoder, kind):
+    folder = one("peft-topic")
+    rewrite(folder / "adapter_config.json", peft_type=kind)
+    listed = faults_of(folder, tiny_encoder, head=False, task=None)
+    allowed = "BEFT, IA3, LORA, PROMPT_TUNING"
+    assert listed == [f"peft_type is {kind!r}; allowed: {allowed}"]
