@@ -61,6 +61,10 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     vocabulary: tuple[Vocabulary, bytes] | None = None
     """What it brings, and its ``tokenizer.json``."""
+    files: Path | None = None
+    """Where those lie that a library wrote, or could have."""
+    head: str | None = None
+    """The kind of a head that lies among them and was taken."""
 
 
 @dataclass
@@ -165,7 +169,8 @@ def _foreign(
     if head is not None:
         faults.add(source.name, _head_faults(about, head))
         tensors = {**tensors, **head.tensors}
-    return Checkpoint(about, method, config, tensors, vocabulary)
+    kind = None if head is None else head.kind
+    return Checkpoint(about, method, config, tensors, vocabulary, source, kind)
 
 
 def _known_method(source: Path) -> str:
@@ -240,7 +245,7 @@ def _own_run(source: Path, base: Architecture, spec: BaseSpec, faults: Faults) -
         vocabulary = method.vocabulary(source / about.name)
     with faults.gathered():
         tensors = tensors | _own_head(source)
-    return Checkpoint(about, method.name, config, tensors, vocabulary)
+    return Checkpoint(about, method.name, config, tensors, vocabulary, source / about.name)
 
 
 def _own_head(source: Path) -> dict[str, Tensor]:

@@ -74,7 +74,6 @@ def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign c
             faulty |= bool(found.faults)
             print("\n".join(found.report()))
             continue
-        done = export_module(folder, base, described, priority, store)
-        print(f"{done.name}@{done.digest} differs from torch by {done.max_difference:.2e}")
+        print(export_module(folder, base, described, priority, store))
     if faulty:
         raise typer.Exit(1)

@@ -19,9 +19,11 @@ from adaptation.rows import Rows
 from adaptation.slot_sources import BankSource
 from adaptation.slotted import SlottedBase
 from export.checkpoint import Checkpoint, Faults, ModuleDescription, read_checkpoint
+from export.comparison import Compared, compare
 from export.encoder_graphs import encoder_graphs
 from export.graph import export_graphs
 from export.graphs import Feed, Sizes, SlottedGraph
+from export.libraries import Module
 from export.parity import ParityError, run
 from export.translator_graphs import translator_graphs
 from langmod.errors import ConfigError
@@ -46,6 +48,12 @@ class Published:
     name: str
     digest: str
     max_difference: float
+    compared: Compared
+
+    def __str__(self) -> str:
+        """What is told of it."""
+        graphs = f"its graphs differ from torch by {self.max_difference:.2e}"
+        return f"{self.name}@{self.digest}: {self.compared}; {graphs}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +68,8 @@ class Examined:
     """None where it cannot be written for the faults."""
     max_difference: float
     """Between torch and the graphs; nan where the faults left nothing to run."""
+    compared: Compared | None
+    """Torch with the library that the checkpoint is of; None where nothing ran."""
     faults: Faults
 
     @property
@@ -80,7 +90,8 @@ class Examined:
             f"- {about.name}: {about.method}, role {about.role}, serves {serves}",
             f"- {sum(each.numel() for each in tensors)} numbers in {len(tensors)} tensors, "
             f"licence {about.licence}",
-            f"- differs from torch by {self.max_difference:.2e}",
+            f"- {self.compared}",
+            f"- its graphs differ from torch by {self.max_difference:.2e}",
         ]
 
 
@@ -96,7 +107,8 @@ def export_module(
     Raises:
         ModuleMismatch: it does not fit the base, or several faults; all are listed.
         BrokenModule: files are missing or damaged.
-        ParityError: a graph answers unlike torch with it; nothing is published.
+        ParityError: the base with it answers unlike the library that it is of, or a graph unlike
+            torch; nothing is published.
         ConfigError: the description lacks something, or no such kind of store.
         Unavailable: the store cannot be reached.
     """
@@ -107,7 +119,8 @@ def export_module(
     tensors = {name: each.float().numpy() for name, each in found.checkpoint.tensors.items()}
     own = found.checkpoint.vocabulary
     digest = found.store.publish(found.manifest, tensors, own[1] if own else None)
-    return Published(found.name, digest, found.max_difference)
+    assert found.compared is not None, "there are no faults"
+    return Published(found.name, digest, found.max_difference, found.compared)
 
 
 def examine(
@@ -125,7 +138,7 @@ def examine(
     spec, faults = load_spec(base), Faults()
     slotted = SlottedBase(load_base(base, attention="eager")).eval().requires_grad_(False)
     checkpoint = Checkpoint(description or ModuleDescription(), "", {}, {})
-    opened, manifest, difference = None, None, math.nan
+    opened, manifest, difference, compared = None, None, math.nan, None
     with faults.gathered():
         opened = ModuleStore(store.replace("{base}", spec.name) if store else base / "modules")
     with faults.gathered():
@@ -136,8 +149,16 @@ def examine(
             faults.add(manifest.name, manifest.lacking())
     if manifest is not None and not faults:
         with faults.gathered():
+            compared = _compared(slotted, base, manifest.role, checkpoint)
             difference = check_module(slotted, base, manifest.role, checkpoint.tensors)
-    return Examined(source, opened, checkpoint, manifest, difference, faults)
+    return Examined(source, opened, checkpoint, manifest, difference, compared, faults)
+
+
+def _compared(slotted: SlottedBase, base: Path, role: Role, checkpoint: Checkpoint) -> Compared:
+    assert checkpoint.files is not None, "it was read"
+    pooling = checkpoint.description.pooling
+    module = Module(checkpoint.files, role, checkpoint.tensors, checkpoint.head, pooling)
+    return compare(slotted, base, module)
 
 
 def _misfits(
