@@ -3,7 +3,6 @@
 What is wrong with one is gathered, so that all of it is said at once.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,18 @@ from adaptation.methods.method import described
 from export.heads import Head, read_head
 from langmod.config import Frozen, describe
 from langmod.errors import BrokenModule, ConfigError, LangmodError, ModuleMismatch
-from langmod.specs import BaseSpec, Metric, Role, Vocabulary
+from langmod.specs import (
+    HEAD_FILE,
+    RUN_FILE,
+    SCORES_FILE,
+    BaseSpec,
+    Metric,
+    ModuleRun,
+    Pooling,
+    Role,
+    Vocabulary,
+    read_scores,
+)
 
 FILES = ("*.json", "*.safetensors", adapterhub.PICKLE, adapterhub.HEAD_PICKLE, peft_folder.PICKLE)
 """What is fetched of a checkpoint on the hub."""
@@ -30,7 +40,7 @@ OUTSIDE = "O"
 
 
 class ModuleDescription(Frozen):
-    """What a checkpoint does not say of itself; a run of ours says all of it in ``run.json``."""
+    """What a checkpoint of another library does not say of itself; a run of ours says it all."""
 
     name: str = ""
     role: Role | None = None
@@ -42,7 +52,7 @@ class ModuleDescription(Frozen):
     kind: str | None = None
     labels: tuple[str, ...] = ()
     """Of a foreign head: instead of the names that it brings."""
-    pooling: str = "first"
+    pooling: Pooling = "first"
     licence: str = "unknown"
     data: str = "unknown"
     priority: int = 0
@@ -141,7 +151,7 @@ def read_checkpoint(
         BrokenModule: a ``run.json`` that is no run of ours.
         ConfigError: a run that is no module.
     """
-    if (source / "run.json").is_file():
+    if (source / RUN_FILE).is_file():
         return _own_run(source, base, spec, faults)
     return _foreign(source, base, spec, description or ModuleDescription(), faults)
 
@@ -222,20 +232,19 @@ def _head_faults(about: ModuleDescription, head: Head) -> list[str]:
 
 def _own_run(source: Path, base: Architecture, spec: BaseSpec, faults: Faults) -> Checkpoint:
     try:
-        run = json.loads((source / "run.json").read_text(encoding="utf-8"))
-        if run["train"] != "module":
-            raise ConfigError(f"{source} is a baseline (train: {run['train']}), not a module")
-        if run["base_digest"] != spec.digest:
-            faults.add(
-                run["name"], [f"trained on {run['base']} {run['base_digest'][:12]}, "
-                              f"this is {spec.name} {spec.digest[:12]}"]
-            )  # fmt: skip
-        fields = {key: run[key] for key in ModuleDescription.model_fields if key in run}
-        about = ModuleDescription.model_validate(fields)
-        method = METHODS[run["method"]]
-        about = about.model_copy(update={"name": run["name"], "metrics": _metrics(source)})
-    except (OSError, ValueError, KeyError) as error:
-        raise BrokenModule(f"{source}/run.json is no run of ours: {error!r}") from error
+        run = ModuleRun.load(source)
+        method, metrics = METHODS[run.method], _metrics(source)
+    except (ConfigError, OSError, ValueError, KeyError) as error:
+        raise BrokenModule(f"{source / RUN_FILE} is no run of ours: {error!r}") from error
+    if run.train != "module":
+        raise ConfigError(f"{source} is a baseline (train: {run.train}), not a module")
+    if run.base_digest != spec.digest:
+        faults.add(
+            run.name, [f"trained on {run.base} {run.base_digest[:12]}, "
+                       f"this is {spec.name} {spec.digest[:12]}"]
+        )  # fmt: skip
+    facts = run.model_dump(include=set(ModuleDescription.model_fields))
+    about = ModuleDescription(**facts, metrics=metrics)
     config: dict[str, object] = {}
     tensors: dict[str, Tensor] = {}
     vocabulary = None
@@ -249,7 +258,7 @@ def _own_run(source: Path, base: Architecture, spec: BaseSpec, faults: Faults) -
 
 
 def _own_head(source: Path) -> dict[str, Tensor]:
-    head = source / "head.safetensors"
+    head = source / HEAD_FILE
     if not head.is_file():
         return {}
     try:
@@ -259,8 +268,6 @@ def _own_head(source: Path) -> dict[str, Tensor]:
 
 
 def _metrics(source: Path) -> tuple[Metric, ...]:
-    scores = source / "scores.json"
-    if not scores.is_file():
+    if not (source / SCORES_FILE).is_file():
         return ()
-    rows = json.loads(scores.read_text(encoding="utf-8"))["metrics"]
-    return tuple(Metric.model_validate(row) for row in rows if row["split"] == "dev")
+    return tuple(each for each in read_scores(source) if each.split == "dev")

@@ -16,6 +16,7 @@ from adaptation import adapterhub, peft_folder
 from adaptation.architectures import Architecture
 from adaptation.methods.method import described
 from langmod.errors import ModuleMismatch
+from langmod.specs import Pooling
 
 State = Mapping[str, Tensor]
 STATIC = {"SequenceClassification": "classify", "TokenClassification": "tag", "MaskedLM": "words"}
@@ -35,7 +36,7 @@ class Head:
     tensors: Mapping[str, Tensor]
     labels: tuple[str, ...] = ()
     """Empty where the checkpoint does not name them."""
-    pooling: str = "first"
+    pooling: Pooling = "first"
     """Which vector a classifier reads, in the words of a manifest."""
 
     @property
@@ -54,7 +55,7 @@ class Found:
     state: State
     labels: tuple[str, ...] = ()
     faults: list[str] = field(default_factory=list)
-    pooling: str = "first"
+    pooling: Pooling = "first"
 
 
 def read_head(folder: Path, base: Architecture) -> Head | None:

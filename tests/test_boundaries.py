@@ -1,9 +1,12 @@
 """Who may import whom, proved from the source; the service lives without model libraries."""
 
 import ast
+import os
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -42,13 +45,14 @@ class Import:
         return self.module == package or self.module.startswith(f"{package}.")
 
 
-def imports_of(file):
-    """Every import of a file; those for type checkers alone are left out."""
+def imports_of(file, typing=False):
+    """Every import of a file; those for type checkers alone only where ``typing`` is set."""
     package = file.relative_to(ROOT).with_suffix("").parts[:-1]
     found = []
 
     def walk(node, at_import):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        checked = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if checked and not typing:
             children = node.orelse
         else:
             children = ast.iter_child_nodes(node)
@@ -70,7 +74,9 @@ def imported(node, package):
     if isinstance(node, ast.ImportFrom):
         above = package[: len(package) - node.level + 1] if node.level else ()
         origin = ".".join([*above, *([node.module] if node.module else [])])
-        return [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+        named = [f"{origin}.{alias.name}" for alias in node.names]
+        files = all(file_of(name) for name in named)
+        return named if files else [origin, *named]
     return []
 
 
@@ -113,7 +119,28 @@ def test_the_walk_finds_what_it_must():
     assert found["adaptation.architectures"].at_import
     assert not found["huggingface_hub"].at_import
     names = {file.relative_to(ROOT).as_posix() for file in reached(files_of("service"))}
-    assert {"langmod/tasks/classify.py", "langmod/specs.py", "langmod/config.py"} <= names
+    assert {"langmod/tasks/classify.py", "langmod/specs/module.py", "langmod/config.py"} <= names
+
+
+def steps(package):
+    """Folder → its part → the parts of the same folder that it imports, at once or later."""
+    found = defaultdict(lambda: defaultdict(set))
+    for file in files_of(package):
+        for each in imports_of(file, typing=True):
+            # ``from folder import file`` asks for the file alone.
+            other = file_of(each.module) if each.reaches(package) else None
+            if other is None or other == file:
+                continue
+            folder = Path(os.path.commonpath([file.parent, other.parent]))
+            start, end = (path.relative_to(folder).parts[0] for path in (file, other))
+            found[folder][start].add(end)
+    return found
+
+
+@pytest.mark.parametrize("package", sorted({*PACKAGES} - {"adaptation"}))
+def test_the_parts_of_a_folder_import_one_another_in_one_direction(package):
+    for parts in steps(package).values():
+        TopologicalSorter(parts).prepare()
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -12,7 +12,7 @@ from training.studies.study import check_equal_steps, check_places
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "adopt": "training.models.adopt:AdoptConfig",
-    "back": "training.data.back_translate:BackTranslateConfig",
+    "back": "training.models.back_translate:BackTranslateConfig",
     "base": "training.models.base:BaseConfig",
     "baselines": "training.evaluation.baselines:BaselineConfig",
     "corpus": "training.data.corpus:CorpusConfig",
@@ -33,7 +33,7 @@ COMMANDS = {
     "vocabulary": "training.models.new_vocabulary:VocabularyConfig",
 }
 """By what a file name opens with; all other files are modules."""
-MODULE = "training.modules.module:ModuleConfig"
+MODULE = "training.modules.settings:ModuleConfig"
 CONFIGS = ROOT / "training" / "configs"
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
 GROUNDS = [

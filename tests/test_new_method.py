@@ -26,7 +26,7 @@ from tests import methods_table
 from tests.adaptation.models import module_for
 from tests.adaptation.references import REFERENCES, Reference
 from tests.text import SENTENCES
-from training.modules.module import ModuleConfig
+from training.modules.settings import ModuleConfig
 
 FOLDER = Path(__file__).parent / "new_method"
 NAME = "feature_shift"

@@ -73,7 +73,7 @@ COMMANDS: Mapping[str, Command] = {
         "Give a base other tokens.",
     ),
     "back_translate": Command(
-        "data.back_translate",
+        "models.back_translate",
         "BackTranslateConfig",
         "back_translate",
         "Make synthetic pairs of text, filtered.",

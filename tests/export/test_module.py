@@ -14,7 +14,7 @@ from export import module as module_stage
 from export.module import ModuleDescription, export_module
 from export.parity import ParityError
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
-from langmod.specs import FP32_TOLERANCE, ROLES
+from langmod.specs import FP32_TOLERANCE, ROLES, RUN_FILE
 from langmod.store import ModuleStore
 from tests.adaptation.models import module_for
 
@@ -36,8 +36,11 @@ def make_run(folder, base_folder, method, /, config=(), **fields):
         "languages": ["mn"],
         "data": "d" * 64,
         "licence": "CC-BY-SA-4.0",
+        "steps": 1,
+        "trained_parameters": 1,
+        "final_loss": 1.0,
     }
-    (folder / "run.json").write_text(json.dumps(run | fields))
+    (folder / RUN_FILE).write_text(json.dumps(run | fields))
     return tensors
 
 

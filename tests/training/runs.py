@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from training.models.base import BaseConfig
-from training.modules.module import ModuleConfig
+from training.modules.settings import ModuleConfig
 
 QUICK = {
     "steps": 8,

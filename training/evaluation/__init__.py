@@ -1,1 +1,1 @@
-"""Scores of bases, modules and what stands beside them, each with its signature."""
+"""What the command line scores: a base's modules, runs, and what stands beside them."""

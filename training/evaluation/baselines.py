@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from langmod.config import Frozen, RunConfig, write_atomic
 from langmod.languages import canonical
-from langmod.specs import Metric
+from langmod.specs import RUN_FILE, SCORES_FILE, Metric, ModuleRun, read_scores
 from training.data.task_data import LabelledText, TaskSettings, read_examples
-from training.evaluation.score import SCORES_FILE, ScoredSplit, examples_digest, read_scores
 from training.evaluation.word_tagger import neighbour_ngrams, spans_of, words_of
-from training.modules.module import RUN_FILE, load_run
+from training.scoring.score import ScoredSplit, examples_digest
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -149,7 +148,7 @@ def collect_runs(runs: Path, split: ScoredSplit) -> list[BaselineRow]:
     """The scores that baseline runs left behind."""
     found = []
     for folder in sorted(path.parent for path in runs.glob(f"*/{RUN_FILE}")):
-        run = load_run(folder)
+        run = ModuleRun.load(folder)
         if run.train == "module" or not (folder / SCORES_FILE).is_file():
             continue
         metrics = tuple(each for each in read_scores(folder) if each.split == split)

@@ -19,30 +19,29 @@ from langmod.config import Frozen, RunConfig
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError
 from langmod.languages import canonical
-from langmod.specs import Metric
+from langmod.specs import BASE_FOLDER, RUN_FILE, SETTINGS_FILE, Metric, ModuleRun, write_scores
 from training.data.corpus import read_pairs, read_text
 from training.data.packing import Special
-from training.evaluation.pseudo_perplexity import PseudoLikelihood, Sentence, pseudo_likelihood
-from training.evaluation.reference_likelihood import reference_bits_per_byte
-from training.evaluation.score import (
+from training.evaluation.translations import Translations, save_translations
+from training.modules.runs import own_encoder
+from training.modules.settings import ModuleConfig
+from training.scoring.pseudo_perplexity import PseudoLikelihood, Sentence, pseudo_likelihood
+from training.scoring.reference_likelihood import reference_bits_per_byte
+from training.scoring.score import (
     SEED,
     Sample,
     Scored,
     open_base,
-    own_encoder,
     read_sentence,
     text_metrics,
     texts_digest,
-    write_scores,
 )
-from training.evaluation.translation_score import (
+from training.scoring.translation_score import (
     Pieces,
     corpus_scores,
     read_origins,
     translate,
 )
-from training.evaluation.translations import Translations, save_translations
-from training.modules.module import RUN_FILE, ModuleConfig, load_run
 
 
 class MeasureConfig(RunConfig):
@@ -92,15 +91,15 @@ class Model:
         self.encoder = (encoder or self.scored.encoder).beside(prompt_length(self.tensors))
 
     def _open_run(self, path: Path) -> tuple[Scored, TextEncoder | None]:
-        run = load_run(path)
+        run = ModuleRun.load(path)
         if run.train == "base":
-            if not (path / "base" / SPEC_FILE).is_file():
+            if not (path / BASE_FOLDER / SPEC_FILE).is_file():
                 raise ConfigError(
                     f"model: the base of {path} was not kept; train it with keep=true"
                 )
-            return open_base(str(path / "base")), None
-        config = ModuleConfig.load(path / "training.json")
-        scored = open_base(str(path / "base") if run.train == "both" else config.base)
+            return open_base(str(path / BASE_FOLDER)), None
+        config = ModuleConfig.load(path / SETTINGS_FILE)
+        scored = open_base(str(path / BASE_FOLDER) if run.train == "both" else config.base)
         _, tensors = METHODS[run.method].read(path / run.name, scored.slotted.architecture)
         device = scored.slotted.model.device
         self.tensors = {f"language.{name}": each.to(device) for name, each in tensors.items()}

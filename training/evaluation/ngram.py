@@ -20,9 +20,9 @@ from langmod.config import Frozen, RunConfig
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError
 from langmod.languages import canonical
-from langmod.specs import Metric
+from langmod.specs import Metric, write_scores
 from training.data.corpus import read_text
-from training.evaluation.score import SEED, Sample, read_sentence, texts_digest, write_scores
+from training.scoring.score import SEED, Sample, read_sentence, texts_digest
 
 Keys = NDArray[np.int64]
 """n-grams as numbers in base ``vocabulary + 1``."""

@@ -23,11 +23,11 @@ from langmod.config import Frozen, RunConfig
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError
 from langmod.languages import canonical
-from langmod.specs import Metric
+from langmod.specs import Metric, write_scores
 from training.data.corpus import read_pairs, read_text
 from training.data.task_data import TaskSettings, read_examples
-from training.evaluation.score import SEED, Sample, texts_digest, write_scores
 from training.objectives.middle import LowerHalf, middle_of, pooled
+from training.scoring.score import SEED, Sample, texts_digest
 
 Vectors = NDArray[np.float32]
 BATCH_TOKENS = 8192

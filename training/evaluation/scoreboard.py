@@ -20,9 +20,9 @@ from langmod.specs import BaseSpec, Metric, ModuleManifest
 from langmod.store import Module, ModuleStore
 from training.data.corpus import corpus_languages, corpus_pairs
 from training.data.task_data import TaskSettings
-from training.evaluation.score import Place, Sample, Scored, ScoredSplit, open_base
 from training.models.cards import write_card_scores
 from training.modules.task_model import TaskModel
+from training.scoring.score import Place, Sample, Scored, ScoredSplit, open_base
 
 
 class ScoreConfig(RunConfig):

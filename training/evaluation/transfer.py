@@ -15,12 +15,12 @@ from adaptation.bases import SPEC_FILE
 from adaptation.methods import METHODS
 from langmod.config import RunConfig
 from langmod.errors import ConfigError
-from langmod.specs import Metric
+from langmod.specs import BASE_FOLDER, HEAD_FILE, SETTINGS_FILE, Metric, ModuleRun, write_scores
 from training.evaluation.measure import Measures
-from training.evaluation.score import Scored, open_base, texts_digest, write_scores
-from training.modules.module import HEAD_FILE, ModuleConfig, ModuleRun, load_run
+from training.modules.settings import ModuleConfig
 from training.modules.task_model import TaskModel
 from training.modules.task_run import language_modules
+from training.scoring.score import Scored, open_base, texts_digest
 
 
 class TransferConfig(RunConfig):
@@ -45,8 +45,8 @@ def transfer(config: TransferConfig) -> Measures:
         ConfigError: no finished run of a task, or a fine-tuned base that was not kept.
         DataError: a language without labelled text.
     """
-    run = load_run(config.task)
-    trained = ModuleConfig.load(config.task / "training.json")
+    run = ModuleRun.load(config.task)
+    trained = ModuleConfig.load(config.task / SETTINGS_FILE)
     if trained.task is None:
         raise ConfigError(f"task: {config.task} learned no task but a language")
     settings = trained.task.model_copy(
@@ -95,9 +95,9 @@ def base_of(folder: Path, run: ModuleRun, trained: ModuleConfig) -> Path | str:
     """
     if run.train != "base":
         return trained.base
-    if not (folder / "base" / SPEC_FILE).is_file():
+    if not (folder / BASE_FOLDER / SPEC_FILE).is_file():
         raise ConfigError(f"task: the base of {folder} was not kept; train it with keep=true")
-    return folder / "base"
+    return folder / BASE_FOLDER
 
 
 def trained_tensors(folder: Path, run: ModuleRun, scored: Scored) -> dict[str, Tensor]:

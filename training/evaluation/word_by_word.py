@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langmod.config import RunConfig
+from langmod.specs import write_scores
 from training.data.corpus import read_pairs
 from training.data.pair_mix import sampled
 from training.evaluation.measure import Measures, direction_of, pairs_by_origin, translation_metrics
-from training.evaluation.score import Sample, texts_digest, write_scores
-from training.evaluation.translation_score import Pieces
 from training.evaluation.translations import Translations, save_translations
+from training.scoring.score import Sample, texts_digest
+from training.scoring.translation_score import Pieces
 
 WORD = re.compile(r"\w+")
 NULL = "\0"

@@ -1,1 +1,1 @@
-"""Vocabularies, bases and the language identifier: what modules are put on."""
+"""Vocabularies, bases, the language identifier, and the pairs that a base makes of text."""

@@ -1,7 +1,5 @@
 """What language modules learn from: masked text of one language, or pairs of one direction."""
 
-from typing import TYPE_CHECKING
-
 from transformers import PreTrainedTokenizerBase
 
 from langmod.languages import canonical
@@ -10,16 +8,14 @@ from training.data.corpus import read_pairs, read_text
 from training.data.packing import BlockDataset, MaskingCollator, Special, pack, token_lists
 from training.data.pair_mix import PairReader, mixed_phases, sampled
 from training.data.pairs import PairCollator, PairDataset
-
-if TYPE_CHECKING:
-    from training.modules.module import ModuleConfig
+from training.modules.settings import ModuleConfig
 
 EVERYTHING = (1.0, float("inf"))
 """One language: no balance to keep, as many epochs as the steps ask for."""
 
 
 def masked_text(
-    config: "ModuleConfig", tokenizer: PreTrainedTokenizerBase, examples: int
+    config: ModuleConfig, tokenizer: PreTrainedTokenizerBase, examples: int
 ) -> tuple[BlockDataset, MaskingCollator]:
     """Packed blocks of the language's training text, masked anew in each batch."""
     special, tag = Special.of(tokenizer), canonical(config.language or "")
@@ -31,7 +27,7 @@ def masked_text(
 
 
 def one_direction(
-    config: "ModuleConfig", tokenizer: PreTrainedTokenizerBase, base: BaseSpec, examples: int
+    config: ModuleConfig, tokenizer: PreTrainedTokenizerBase, base: BaseSpec, examples: int
 ) -> tuple[PairDataset, PairCollator]:
     """Training pairs from the source to the target language."""
     source, target = canonical(config.source or ""), canonical(config.target or "")

@@ -1,37 +1,33 @@
-"""One task module from labelled text to checkpoint; predictions on any split for its scores."""
+"""One task module from labelled text to checkpoint and scores."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from adaptation.bases import resolve_base
 from adaptation.methods import METHODS
 from adaptation.slotted import SlottedBase
 from langmod.encoding import TextEncoder
 from langmod.languages import canonical
-from langmod.specs import BaseSpec
+from langmod.specs import RUN_FILE, BaseSpec, ModuleRun, write_scores
 from langmod.store import LATEST, ModuleStore
-from langmod.tasks import Example
 from training.data.sampling import draw
 from training.data.task_data import (
     EncodedExample,
-    LabelledText,
     TaskCollator,
-    TaskSettings,
     encode_examples,
     labels_of,
     read_examples,
 )
 from training.loop.trainer import arguments, examples_of, fit
+from training.modules.runs import describe_run, keep_base, save_run
+from training.modules.settings import ModuleConfig
 from training.modules.task_model import TaskModel, TaskTrainer, fresh_head
-
-if TYPE_CHECKING:
-    from training.modules.module import ModuleConfig, ModuleRun
+from training.scoring.score import Scored, ScoredSplit
 
 
 class OrderedExamples(Dataset[EncodedExample]):
@@ -49,12 +45,9 @@ class OrderedExamples(Dataset[EncodedExample]):
 
 
 def train_task(
-    config: "ModuleConfig", slotted: SlottedBase, spec: BaseSpec, tensors: Mapping[str, Tensor]
-) -> "ModuleRun":
+    config: ModuleConfig, slotted: SlottedBase, spec: BaseSpec, tensors: Mapping[str, Tensor]
+) -> ModuleRun:
     """Trains head and method on the task's languages, stacked on their language modules."""
-    from training.evaluation.score import Scored, ScoredSplit, write_scores
-    from training.modules.module import describe_run, keep_base, save_run
-
     settings = config.task
     assert settings is not None
     examples = [
@@ -122,61 +115,9 @@ def language_modules(
 
 def stacked_tensors(folder: Path, slotted: SlottedBase) -> dict[str, Tensor]:
     """The method tensors of a finished run, or of a published module (``modules/<name>``)."""
-    from training.modules.module import RUN_FILE, load_run
-
     if not (folder / RUN_FILE).is_file() and (folder / LATEST).is_file():
         module = ModuleStore(folder.parent).load(folder.name)
         return {name: torch.from_numpy(each).float() for name, each in module.tensors.items()}
-    run = load_run(folder)
+    run = ModuleRun.load(folder)
     _, tensors = METHODS[run.method].read(folder / run.name, slotted.architecture)
     return tensors
-
-
-def predict(
-    model: TaskModel,
-    encoder: TextEncoder,
-    settings: TaskSettings,
-    examples: Sequence[LabelledText],
-    labels_and_slots: tuple[Sequence[str], Mapping[str, int]],
-) -> list[Any]:
-    """What the service would answer for each example: a label, or spans."""
-    labels, slots = labels_and_slots
-    task = settings.task()
-    encoded = encode_examples(settings, encoder.beside(model.prompt), examples, labels)
-    collate = TaskCollator(encoder.base, settings.pooling, slots)
-    loader: Iterable[Mapping[str, Tensor]] = DataLoader(
-        OneByOne(encoded), batch_size=32, collate_fn=collate
-    )
-    model.eval()
-    device = model.slotted.model.device
-    rows: list[np.ndarray[Any, Any]] = []
-    with torch.no_grad():
-        for batch in loader:
-            features = {name: value for name, value in batch.items() if name != "labels"}
-            rows += list(model(**{k: v.to(device) for k, v in features.items()}).cpu().numpy())
-    answers = []
-    for logits, each in zip(rows, encoded, strict=True):
-        own = logits[: len(each.encoded)] if logits.ndim == 2 else logits
-        example = Example(each.source.text, each.encoded, encoder, tuple(labels))
-        answers.append(plain(task.decode({"logits": own}, example)))
-    return answers
-
-
-def plain(answer: Mapping[str, Any]) -> Any:
-    """An answer as its reference is written: the label, or ``(start, end, label)`` spans."""
-    if "spans" in answer:
-        return [(span["start"], span["end"], span["label"]) for span in answer["spans"]]
-    return answer["label"]
-
-
-class OneByOne(Dataset[EncodedExample]):
-    """Examples in their own order."""
-
-    def __init__(self, examples: Sequence[EncodedExample]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> EncodedExample:
-        return self.examples[index]

@@ -9,7 +9,8 @@ from adaptation.architectures import Architecture
 from adaptation.methods import METHODS
 from adaptation.slotted import SlottedBase
 from langmod.errors import ConfigError
-from training.modules.module import ModuleConfig, load_run
+from langmod.specs import ModuleRun
+from training.modules.settings import ModuleConfig
 
 
 def first_tensors(
@@ -24,7 +25,7 @@ def first_tensors(
     settings = method.Config.model_validate(config.method_config)
     if config.start_from is None:
         return method.fresh(settings, slotted.architecture, generator)
-    run = load_run(config.start_from)
+    run = ModuleRun.load(config.start_from)
     if run.method != config.method or run.train not in ("module", "both"):
         raise ConfigError(
             f"start_from: {config.start_from} is a {run.method} run that trained its {run.train}; "

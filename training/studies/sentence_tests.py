@@ -37,7 +37,7 @@ def sentence_tests(ours: Translations, theirs: Translations, trials: int) -> lis
     if ours.data != theirs.data:
         raise ConfigError(f"{ours.direction} {ours.origin}: not the same sentences")
     # Imported when there is something to test: most studies need no torch here.
-    from training.evaluation.translation_score import CHARACTER_LANGUAGES
+    from training.scoring.translation_score import CHARACTER_LANGUAGES
 
     target = ours.direction.partition("-")[2].partition("-")[0]
     tokenize = "char" if target in CHARACTER_LANGUAGES else "13a"

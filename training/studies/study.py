@@ -19,7 +19,7 @@ from typing import Any
 from langmod.config import RunConfig
 from langmod.errors import ConfigError, LangmodError
 from langmod.machine import Machine, commit, versions
-from langmod.specs import Metric
+from langmod.specs import RUN_FILE, SCORES_FILE, Metric
 from training.studies.definition import Run, Study
 from training.studies.result import LIBRARIES, Failure, RunResult, StudyResult
 from training.studies.stages import (
@@ -191,8 +191,8 @@ def _run_result(run: Run, split: str) -> RunResult:
         record = read_record(out)
         seconds += record.seconds if record else 0.0
         steps, examples = steps + amount[0], examples + amount[1]
-        parameters = _said(out / "run.json").get("trained_parameters", parameters)
-        for row in _said(out / "scores.json").get("metrics", ()):
+        parameters = _said(out / RUN_FILE).get("trained_parameters", parameters)
+        for row in _said(out / SCORES_FILE).get("metrics", ()):
             metric = Metric.model_validate(row)
             if metric.split == split:
                 metrics[metric.name, metric.language] = metric

@@ -14,12 +14,12 @@ from tests.text import SENTENCES
 from tests.training.runs import module_config
 from training.data.packing import Special
 from training.evaluation.measure import MeasureConfig, measure, unknown_rate
-from training.evaluation.pseudo_perplexity import Sentence, pseudo_likelihood
-from training.evaluation.reference_likelihood import reference_bits_per_byte
-from training.evaluation.score import open_base, read_sentence
-from training.evaluation.translation_score import Pieces
 from training.evaluation.translations import read_translations
 from training.modules.module import train_module
+from training.scoring.pseudo_perplexity import Sentence, pseudo_likelihood
+from training.scoring.reference_likelihood import reference_bits_per_byte
+from training.scoring.score import open_base, read_sentence
+from training.scoring.translation_score import Pieces
 
 
 def test_the_rest_of_a_word_is_hidden_with_its_token(base):

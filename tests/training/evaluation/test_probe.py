@@ -5,10 +5,10 @@ import pytest
 
 from adaptation.architectures import load_base
 from langmod.errors import ConfigError
+from langmod.specs import read_scores
 from tests.bases import make_base
 from tests.text import SENTENCES
 from training.evaluation.probe import ProbeConfig, Reader, nearest, probe
-from training.evaluation.score import read_scores
 
 
 def test_the_nearest_is_found_by_direction():

@@ -6,13 +6,15 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from langmod.errors import ConfigError
+from langmod.specs import ModuleRun
 from tests.training.runs import QUICK, module_config
 from training.data.task_data import TaskSettings, read_examples
-from training.evaluation.score import open_base
 from training.evaluation.transfer import TransferConfig, trained_tensors, transfer
-from training.modules.module import load_run, train_module
+from training.modules.module import train_module
 from training.modules.task_model import TaskModel
-from training.modules.task_run import predict, stacked_tensors
+from training.modules.task_run import stacked_tensors
+from training.scoring.predictions import predict
+from training.scoring.score import open_base
 
 WORDS = {
     "eng": {"sport": "ball team goal win", "food": "bread milk soup rice"},
@@ -77,7 +79,7 @@ def test_a_task_is_asked_on_the_module_of_each_language(trained, base, topics, t
     settings = TaskSettings.model_validate(topics | {"languages": ["khk"]})
     scored = open_base(str(base))
     run = json.loads((trained / "adapter" / "run.json").read_text())
-    tensors = trained_tensors(trained / "adapter", load_run(trained / "adapter"), scored)
+    tensors = trained_tensors(trained / "adapter", ModuleRun.load(trained / "adapter"), scored)
     module = stacked_tensors(trained / "adapters" / "mn", scored.slotted)
     examples = read_examples(settings, "khk", "test")
     model = TaskModel(scored.slotted, settings.task(), tensors, [module])
@@ -105,7 +107,7 @@ def test_the_mean_is_over_languages_without_training_text(trained, tmp_path):
 def test_prompts_stand_one_after_the_other(trained, base, tmp_path):
     """A task prompt asked with and without a language prompt in front gives other logits."""
     scored = open_base(str(base))
-    tensors = trained_tensors(trained / "prompt", load_run(trained / "prompt"), scored)
+    tensors = trained_tensors(trained / "prompt", ModuleRun.load(trained / "prompt"), scored)
     language = stacked_tensors(trained / "prompts" / "ko", scored.slotted)
     settings = TaskSettings(name="topic", kind="classify", languages=("kor",), files="")
     assert TaskModel(scored.slotted, settings.task(), tensors, [language]).prompt == 8

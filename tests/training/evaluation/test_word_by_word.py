@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from langmod.specs import read_scores
 from tests.bases import make_base
-from training.evaluation.score import read_scores
 from training.evaluation.translations import read_translations
 from training.evaluation.word_by_word import (
     WordByWordConfig,

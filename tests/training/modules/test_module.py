@@ -9,16 +9,15 @@ from adaptation.architectures import load_base
 from adaptation.methods import METHODS
 from export.module import export_module
 from langmod.errors import ConfigError, DataError, ModuleMismatch
-from langmod.specs import FP32_TOLERANCE, PROMPT, ModuleManifest
+from langmod.specs import FP32_TOLERANCE, PROMPT, ModuleManifest, ModuleRun, read_scores
 from langmod.store import ModuleStore
 from langmod.tasks.classify import Classify
 from tests.bases import make_base
 from tests.training.runs import QUICK, losses, module_config
 from training.evaluation.results import sections
-from training.evaluation.score import read_scores
 from training.evaluation.scoreboard import ScoreConfig, score_published
 from training.loop.trainer import Optimisation, arguments
-from training.modules.module import load_run, train_module
+from training.modules.module import train_module
 
 TOPICS = {"sport": "ball team goal player win", "food": "bread milk soup meat rice"}
 LONGER = QUICK | {"steps": 40, "save_every": 40}
@@ -79,7 +78,7 @@ def learns(folder):
 
 
 def test_training_changes_the_module_and_leaves_the_base(trained, base):
-    run = load_run(trained / "mn")
+    run = ModuleRun.load(trained / "mn")
     assert run.languages == ("mn",)
     assert run.trained_parameters < 3000
     state = torch.load(trained / "mn" / "checkpoints" / "checkpoint-40" / "optimizer.pt")
@@ -193,7 +192,7 @@ def test_prompts_stack_on_modules_of_any_method(base, topics, small_corpus, tmp_
     )
     _, learned = METHODS["soft_prompt"].read(tmp_path / "mn" / "mn", load_base(base))
     assert (learned[PROMPT] - started[PROMPT]).abs().min() > 0, "every number learns"
-    assert load_run(tmp_path / "mn").trained_parameters == learned[PROMPT].numel()
+    assert ModuleRun.load(tmp_path / "mn").trained_parameters == learned[PROMPT].numel()
     for name in ("mn", "soft_prompt"):
         export_module(tmp_path / name, base, store=str(tmp_path / "store"))
     assert set(ModuleStore(tmp_path / "store").load("mn").tensors) == {PROMPT}

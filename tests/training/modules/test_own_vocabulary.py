@@ -11,13 +11,14 @@ from adaptation.slotted import SlottedBase
 from export.module import export_module
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError, ModuleMismatch
+from langmod.specs import read_scores
 from langmod.store import ModuleStore
 from tests.bases import make_base
 from tests.training.runs import QUICK, losses, module_config
 from training.data.corpus import read_text
-from training.evaluation.score import Sample, open_base, read_scores
 from training.evaluation.scoreboard import ScoreConfig, encoder_of, score_published, tensors_of
 from training.modules.module import train_module
+from training.scoring.score import Sample, open_base
 
 LONGER = QUICK | {"steps": 60, "batch_size": 8, "learning_rate": 1e-2}
 

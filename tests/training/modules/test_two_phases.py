@@ -9,6 +9,7 @@ from adaptation.bases import load_spec
 from adaptation.methods import METHODS
 from export.module import export_module
 from langmod.errors import ConfigError
+from langmod.specs import ModuleRun
 from tests.text import SENTENCES
 from tests.training.runs import QUICK, base_config, module_config
 from training.data.corpus import read_text
@@ -16,7 +17,7 @@ from training.evaluation.measure import MeasureConfig, measure
 from training.models.adopt import AdoptConfig, adopt_encoder
 from training.models.base import train_base
 from training.models.new_vocabulary import VocabularyConfig, replace_vocabulary
-from training.modules.module import load_run, train_module
+from training.modules.module import train_module
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_the_second_phase_goes_on_with_the_first_and_moves_the_base(
     run = train_module(second)
     assert not list((tmp_path / "second" / "checkpoints").glob("checkpoint-*"))
     assert list((tmp_path / "first" / "checkpoints").glob("checkpoint-*"))
-    first = load_run(tmp_path / "first")
+    first = ModuleRun.load(tmp_path / "first")
     assert run.trained_parameters > first.trained_parameters
     kept, before = load_base(tmp_path / "second" / "base").model, load_base(words).model
     layer = "bert.encoder.layer.0.output.dense.weight"

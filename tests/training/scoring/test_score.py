@@ -12,11 +12,11 @@ from tests.adaptation.models import VOCABULARY, module_for, xlmr
 from tests.bases import make_base
 from tests.text import SENTENCES
 from training.data.packing import Special
-from training.evaluation.pseudo_perplexity import Sentence, pseudo_likelihood
-from training.evaluation.score import Sample, open_base
-from training.evaluation.translation_score import corpus_scores, translate
 from training.loop.trainer import SparseHead
 from training.models.cards import write_card_scores
+from training.scoring.pseudo_perplexity import Sentence, pseudo_likelihood
+from training.scoring.score import Sample, open_base
+from training.scoring.translation_score import corpus_scores, translate
 
 SPECIAL = Special(start=0, end=2, pad=1, mask=VOCABULARY - 1)
 

@@ -21,8 +21,8 @@ from training.data.corpus import pair_file, read_pairs, read_text, write_corpus
 from training.data.corpus_card import About, CorpusCard, Count, SourceCard
 from training.data.pair_mix import sampled
 from training.data.pairs import Direction
-from training.evaluation.score import Scored, open_base
-from training.evaluation.translation_score import GREEDY, Search, translate
+from training.scoring.score import Scored, open_base
+from training.scoring.translation_score import GREEDY, Search, translate
 
 FURTHER = "not_among_best"
 REASONS: tuple[str, ...] = (*get_args(Reason), FURTHER)

@@ -1,11 +1,10 @@
 """Scores of bases and modules, each a ``Metric`` with its signature and the digest of its data."""
 
 import hashlib
-import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,30 +12,24 @@ from torch import Tensor
 
 from adaptation.architectures import load_base
 from adaptation.bases import load_spec, resolve_base
-from adaptation.methods import METHODS
 from adaptation.rows import prompt_length
 from adaptation.slot_sources import FixedSource
 from adaptation.slotted import SlottedBase
-from langmod.config import Frozen, write_atomic
+from langmod.config import Frozen
 from langmod.encoding import TextEncoder
 from langmod.languages import canonical
 from langmod.specs import BaseSpec, Metric
 from training.data.corpus import read_pairs, read_text
 from training.data.packing import Special
 from training.data.task_data import LabelledText, TaskSettings, read_examples
-from training.evaluation.pseudo_perplexity import Sentence, pseudo_likelihood
-from training.evaluation.translation_score import corpus_scores, read_origins, translate
 from training.loop.trainer import SparseHead
-from training.modules.task_model import TaskModel
-from training.modules.task_run import predict
-
-if TYPE_CHECKING:
-    from training.modules.module import ModuleConfig
+from training.scoring.predictions import Labelling, predict
+from training.scoring.pseudo_perplexity import Sentence, pseudo_likelihood
+from training.scoring.translation_score import corpus_scores, read_origins, translate
 
 ScoredSplit = Literal["dev", "test"]
 Place = tuple[str, ...]
 """What a language module serves: ``(language,)``, or ``(source, target)``."""
-SCORES_FILE = "scores.json"
 SEED = 1
 SIGNATURES = {
     "classify": "labels|sklearn accuracy_score, f1_score macro",
@@ -133,7 +126,7 @@ class Scored:
 
     def task(
         self,
-        model: TaskModel,
+        model: Labelling,
         settings: TaskSettings,
         labels_and_slots: tuple[Sequence[str], Mapping[str, int]],
         split: ScoredSplit,
@@ -195,43 +188,6 @@ def texts_digest(texts: Sequence[str]) -> str:
 def examples_digest(examples: Sequence[LabelledText]) -> str:
     """sha256 of labelled texts."""
     return texts_digest([f"{example.text}\t{example.reference}" for example in examples])
-
-
-def write_scores(folder: Path, metrics: Sequence[Metric]) -> None:
-    """Writes ``scores.json`` beside a run; ``export module`` puts its dev rows in the manifest."""
-    rows = [metric.model_dump(mode="json") for metric in metrics]
-    write_atomic(folder / SCORES_FILE, json.dumps({"metrics": rows}, indent=2) + "\n")
-
-
-def read_scores(folder: Path) -> list[Metric]:
-    """What ``write_scores`` wrote."""
-    rows = json.loads((folder / SCORES_FILE).read_text(encoding="utf-8"))["metrics"]
-    return [Metric.model_validate(row) for row in rows]
-
-
-def score_language_run(
-    config: "ModuleConfig",
-    scored: Scored,
-    tensors: Mapping[str, Tensor],
-    splits: Sequence[ScoredSplit],
-) -> list[Metric]:
-    """The metrics of a language run, of whichever kind of base."""
-    named = (config.language,) if config.language else (config.source, config.target)
-    place = tuple(canonical(tag or "") for tag in named)
-    detached = {name: tensor.detach() for name, tensor in tensors.items()}
-    samples = [
-        Sample(corpus=config.text, split=split, sentences=config.sentences) for split in splits
-    ]
-    encoder = own_encoder(config, scored.spec) if tensors else None
-    return [
-        metric for sample in samples for metric in scored.place(detached, place, sample, encoder)
-    ]
-
-
-def own_encoder(config: "ModuleConfig", spec: BaseSpec) -> TextEncoder | None:
-    """What reads text for a run that brought a vocabulary."""
-    found = METHODS[config.method].vocabulary(config.out / config.name)
-    return None if found is None else TextEncoder(found[1], spec, found[0])
 
 
 def open_base(name: str) -> Scored:

@@ -12,13 +12,14 @@ from langmod.errors import ConfigError, DataError
 from langmod.synthetic_pairs import SyntheticPair
 from tests.bases import make_base
 from tests.training.runs import QUICK, base_config, module_config
-from training.data.back_translate import BackTranslateConfig, back_translate, best_of
 from training.data.corpus import corpus_digest, read_pairs, read_text
 from training.data.pair_mix import Denoising, PairMix, Synthetic, read_directed
-from training.evaluation.score import open_base
-from training.evaluation.translation_score import Search, translate
+from training.models.back_translate import BackTranslateConfig, back_translate, best_of
 from training.models.base import BaseConfig, train_base
-from training.modules.module import ModuleConfig, train_module
+from training.modules.module import train_module
+from training.modules.settings import ModuleConfig
+from training.scoring.score import open_base
+from training.scoring.translation_score import Search, translate
 
 ALL = {"max_length_ratio": 1000, "min_chrf": 0, "identifier": None}
 

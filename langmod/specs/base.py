@@ -1,0 +1,40 @@
+"""``base.json``: what is known of a base checkpoint."""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from langmod.config import Frozen
+from langmod.specs.tensors import Kind
+
+
+class BaseSpec(Frozen):
+    """What the service must know of a base checkpoint to prepare its inputs."""
+
+    name: str
+    kind: Kind
+    architecture: str
+    """``model_type`` of the Hugging Face config."""
+    digest: str
+    """sha256 over weights, config and tokenizer."""
+    tokenizer_digest: str
+    licence: str
+    languages: tuple[str, ...]
+    """BCP-47 tags it was trained on: served on slot 0 where no module is published."""
+    width: int
+    layers: int
+    """Layers of the encoder."""
+    decoder_layers: int = 0
+    max_tokens: int
+    """Longest row it reads, special tokens included."""
+    pad_id: int
+    eos_id: int
+    mask_token: str | None = None
+    mask_id: int | None = None
+    first_position: int = 0
+    """Position id of a row's first token (XLM-R: padding index + 1)."""
+    token_types: int = 1
+    """Size of the token type vocabulary; above 1 the body takes ``token_types``."""
+    language_tokens: Mapping[str, int] = Field(default_factory=dict)
+    """Translator: BCP-47 tag → id of its language token."""
+    decoder_start_id: int | None = None

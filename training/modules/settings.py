@@ -1,0 +1,112 @@
+"""The settings of ``langmod module``."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from adaptation.methods import METHODS
+from langmod.config import RunConfig, describe
+from langmod.errors import ConfigError
+from langmod.specs import Role
+from training.data.pair_mix import PairMix
+from training.data.task_data import TaskSettings
+from training.loop.trainer import Optimisation
+
+
+class ModuleConfig(RunConfig):
+    """One run of ``training module``."""
+
+    name: str
+    base: str
+    """A folder or hub id that ``base.json`` describes."""
+    role: Role
+    method: str = "bottleneck"
+    method_config: dict[str, JsonValue] = Field(default_factory=dict)
+    train: Literal["module", "head", "base", "both"] = "module"
+    """What learns: the module; a task's head alone; the whole base, or a language module and the
+    base under it (neither is ever published)."""
+    start_from: Path | None = None
+    """A finished run of the same method on a base of this shape, from whose module this one goes
+    on; None: a fresh one."""
+    keep: bool = False
+    """A fine-tuned base is kept in ``out/base``; otherwise only its scores are. That under a module
+    always is."""
+    sentences: int = Field(default=100, ge=1)
+    """Of a language's held-out text, or of a direction's pairs of each origin, that are scored at
+    the end."""
+    language: str | None = None
+    """Language module of an encoder: the language."""
+    source: str | None = None
+    target: str | None = None
+    """Language module of a translator: its direction."""
+    corpus: Path | None = None
+    """Language modules: where their text is."""
+    task: TaskSettings | None = None
+    language_modules: str | None = None
+    """Task modules: what to stack on, a path with ``{language}`` to runs or published modules;
+    None for the bare base."""
+    block_tokens: int = 128
+    mask_rate: float = 0.15
+    max_pairs: int | None = None
+    """Language module of a translator: at most so many training pairs, drawn by seed."""
+    mixed_in: PairMix = PairMix()
+    """Language module of a translator: synthetic pairs and denoising beside the real pairs."""
+    out: Path
+    score: bool = True
+    """Score it on the dev split once it is trained."""
+    licence: str = "CC-BY-SA-4.0"
+    optimisation: Optimisation
+
+    @property
+    def text(self) -> Path:
+        """The corpus of a language module.
+
+        Raises:
+            ConfigError: none is given.
+        """
+        if self.corpus is None:
+            raise ConfigError(f"{self.name}: a language module needs `corpus`")
+        return self.corpus
+
+    def checked(self) -> "ModuleConfig":
+        """Itself.
+
+        Raises:
+            ConfigError: fields that do not go together; all are listed.
+        """
+        faults = []
+        if self.method not in METHODS:
+            faults.append(f"method is {self.method!r}; allowed: {', '.join(METHODS)}")
+        else:
+            faults += self._settings_faults()
+        if self.role == "task" and self.task is None:
+            faults.append("a task module needs `task`")
+        if self.role == "language" and self.corpus is None:
+            faults.append("a language module needs `corpus`")
+        if self.role == "language" and not (self.language or (self.source and self.target)):
+            faults.append("a language module needs `language`, or `source` and `target`")
+        if self.role == "task" and (self.train == "both" or self.start_from is not None):
+            faults.append("`train: both` and `start_from` are for language modules")
+        if not self.source and (self.mixed_in != PairMix() or self.max_pairs):
+            faults.append("`mixed_in` and `max_pairs` are for directions of a translator")
+        if faults:
+            raise ConfigError(f"{self.name}: {'; '.join(faults)}")
+        return self
+
+    @property
+    def has_module(self) -> bool:
+        """Whether a module learns."""
+        return self.train in ("module", "both")
+
+    @property
+    def base_learns(self) -> bool:
+        """Whether the base does."""
+        return self.train in ("base", "both")
+
+    def _settings_faults(self) -> list[str]:
+        try:
+            METHODS[self.method].Config.model_validate(self.method_config)
+        except ValidationError as error:
+            return [f"method_config: {describe(error)}"]
+        return []
