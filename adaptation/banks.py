@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from adaptation.architectures import Architecture
+from adaptation.methods import METHODS
 from langmod.specs import ROLES, BankSpec, Role
+from langmod.tasks import TASKS
 
 MARKS = "marks"
 """Name of the bank of each role that no module brings."""
@@ -17,9 +19,6 @@ MARKS = "marks"
 
 def banks_of(architecture: Architecture) -> tuple[BankSpec, ...]:
     """Every bank that the registered methods and task heads need on a base."""
-    from adaptation.methods import METHODS
-    from langmod.tasks import TASKS
-
     banks = [
         bank
         for role in ROLES

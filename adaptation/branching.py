@@ -1,7 +1,7 @@
 """What modules change in a base's forward: their arithmetic, and whose rows it concerns.
 
 In torch changes run one after the other. How a graph runs them, each on the rows that have it and
-at no cost for the others, is in ``composing.py``.
+at no cost for the others, is in ``export/composing.py``.
 """
 
 from abc import ABC, abstractmethod
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
-from torch._C import Value
-from torch.onnx.utils import register_custom_op_symbolic
+from torch import Tensor, nn
 
 from langmod.specs import Role
 
@@ -21,16 +19,7 @@ Arithmetic = Callable[..., Tensor]
 Fold = Literal["factor", "shift"]
 
 
-class _Graph(Protocol):
-    """The part of the exporter's graph that a symbolic uses."""
-
-    def op(self, name: str, *inputs: Value) -> Value:
-        """Adds one node."""
-        ...
-
-
-# Operators of our own: torch's exports of the same indexing copy all slots of a layer first, and
-# work out shapes at every call.
+# Operators of our own: an export makes quicker nodes of them than of torch's indexing.
 _LIBRARY = torch.library.Library("langmod", "DEF")
 _LIBRARY.define("gather_rows(Tensor bank, Tensor places) -> Tensor")
 _LIBRARY.define("put_rows(Tensor value, Tensor rows, Tensor part) -> Tensor")
@@ -44,18 +33,6 @@ _LIBRARY.impl(
     lambda value, rows, part: value.index_put((rows[:, 0],), part),
     "CompositeImplicitAutograd",
 )
-
-
-def _gather_nd(graph: _Graph, bank: Value, places: Value) -> Value:
-    return graph.op("GatherND", bank, places)
-
-
-def _scatter_nd(graph: _Graph, value: Value, rows: Value, part: Value) -> Value:
-    return graph.op("ScatterND", value, rows, part)
-
-
-register_custom_op_symbolic("langmod::gather_rows", _gather_nd, 18)
-register_custom_op_symbolic("langmod::put_rows", _scatter_nd, 18)
 
 
 def gathered(bank: Tensor, places: Tensor) -> Tensor:
@@ -153,3 +130,33 @@ def changed(value: Tensor, context: Sequence[object], changes: Sequence[Loaded])
         if each.banks[0].numel():
             value = each.arithmetic(value, *context, *each.banks, each.places)
     return value
+
+
+@dataclass(frozen=True)
+class Group:
+    """Changes of one role of which each row has one at most, with their arithmetic's context."""
+
+    changes: Sequence[Loaded]
+    context: tuple[object, ...] = ()
+    factor: Tensor | None = None
+    """``[B | 1, 1, D]``: what their rows are multiplied with afterwards."""
+    addend: Tensor | None = None
+    """``[B | 1, 1, D]``: and what is added then; with ``factor`` or not at all."""
+
+
+class Composing(Protocol):
+    """What runs the changes of one batch in a graph: each on the rows that have it alone."""
+
+    def value(self, value: Tensor, groups: Sequence[Group]) -> Tensor:
+        """``value [B, T, D]`` after the groups' changes."""
+        ...
+
+    def norm(self, norm: nn.LayerNorm, value: Tensor, own: Sequence[Loaded]) -> Tensor:
+        """A norm's output after its own changes, whose context is what it takes."""
+        ...
+
+    def linear(
+        self, linear: nn.Linear, inputs: Tensor, own: Sequence[Loaded], after: Sequence[Group]
+    ) -> Tensor:
+        """A linear's output after its ``own`` changes, whose context is its input, then others'."""
+        ...

@@ -6,7 +6,7 @@ layer and after the last, outside the graphs of the layers.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -56,20 +56,16 @@ class Around(Protocol):
 class Surroundings:
     """All that is put around one base, in order: the first to enter is the last to leave."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, around: Sequence[Around]) -> None:
         self._source: SlotSource | None = None
         self._architecture = architecture
-        self._around: list[Around] = []
+        self._around = around
         self._entered: list[tuple[Around, Rows, SlotSource]] = []
         reader = architecture.reader
         self._signature = inspect.signature(reader.forward)
         reader.register_forward_pre_hook(self._before, with_kwargs=True)
         if architecture.kind == "encoder":
             reader.register_forward_hook(self._after)
-
-    def add(self, around: Around) -> None:
-        """Puts one more around the base, inside those that are there."""
-        self._around.append(around)
 
     def use(self, source: SlotSource | None) -> None:
         """Takes modules from a source from now on; None is the bare base."""

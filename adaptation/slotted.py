@@ -5,7 +5,6 @@ The model stays Hugging Face's own. Methods hang hooks on its layers; a hook ask
 trains, and a bank gathered by ``slots`` in an exported graph, so both run the same arithmetic.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,18 +16,11 @@ from torch.jit._trace import is_tracing
 
 from adaptation.architectures import Architecture, Stack, Sublayer
 from adaptation.banks import banks_of, columns_of
-from adaptation.branching import Change, Loaded, SlotSource, changed
-from adaptation.composing import Composer
-from adaptation.rows import Around, Rows, Surroundings
-from adaptation.scripting import Group
+from adaptation.branching import Composing, Group, Loaded, SlotSource, changed
+from adaptation.hooks import EMBEDDINGS, VOCABULARY, Decode, Hooks, Point
+from adaptation.methods import METHODS
+from adaptation.rows import Rows, Surroundings
 from langmod.specs import ROLES
-
-Decode = Callable[[Tensor, Tensor, SlotSource], Tensor]
-"""Vectors ``[..., D]``, their logits ``[..., V]``, the source → logits."""
-Point = tuple[str, str, str]
-"""``inputs``, ``outputs`` or ``sublayer``; the stack; the path in a layer, or the sublayer."""
-EMBEDDINGS: Point = ("outputs", "embeddings", "")
-VOCABULARY: Point = ("inputs", "vocabulary", "")
 
 
 class SlottedBase(nn.Module):
@@ -36,25 +28,28 @@ class SlottedBase(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        from adaptation.methods import METHODS
-
         self.architecture = architecture
         self.model = architecture.model
         self.config = architecture.model.config
         self._source: SlotSource | None = None
-        self._changes: dict[Point, list[Change]] = defaultdict(list)
-        self._composer: Composer | None = None
+        self.composed_by: Callable[[SlotSource], Composing] | None = None
+        """What runs changes while a graph is traced; None: one after the other, as in torch."""
+        self._composer: Composing | None = None
         self._residuals: dict[tuple[str, str, int], Tensor] = {}
-        self._surroundings = Surroundings(architecture)
+        hooks = Hooks(architecture)
         # Language before task at every place: MAD-X stacks them in this order.
         for role in ROLES:
             for method in METHODS.values():
-                method.attach(self, role)
+                method.attach(hooks, role)
+        self._changes = hooks.changes
+        self._surroundings = Surroundings(architecture, hooks.around)
         self._columns = columns_of(banks_of(architecture))
         for stack in architecture.stacks():
             for index, layer in enumerate(stack.layers):
                 self._hook_layer(stack, index, layer)
         self._hook_ends()
+        for decode in hooks.decodes:
+            self._hook_logits(decode)
 
     @contextmanager
     def using(self, source: SlotSource | None) -> Iterator[None]:
@@ -78,49 +73,6 @@ class SlottedBase(nn.Module):
     def leave(self, hidden: Tensor) -> Tensor:
         """The tokens' hidden states ``[B, T, D]`` from those of the rows that entered last."""
         return self._surroundings.leave(hidden)
-
-    def on_inputs(self, stack: str, path: str, change: Change) -> None:
-        """Changes what a linear of every layer takes ``[B, T, D_in]``; no context."""
-        self._changes["inputs", stack, path].append(change)
-
-    def on_outputs(self, stack: str, path: str, change: Change) -> None:
-        """Changes what a linear or norm of every layer gives ``[B, T, D_out]``.
-
-        Context: what it took ``[B, T, D_in]``.
-        """
-        self._changes["outputs", stack, path].append(change)
-
-    def on_sublayer(self, stack: str, sublayer: str, change: Change) -> None:
-        """Changes what a sublayer of every layer adds to the residual, ``h [B, T, D]``.
-
-        It comes after all changes of the linear that gives h. Context: the residual
-        ``r [B, T, D]``, weight and bias of the norm over h + r (None when pre-norm), its epsilon,
-        and D.
-        """
-        self._changes["sublayer", stack, sublayer].append(change)
-
-    def on_embeddings(self, change: Change) -> None:
-        """Changes what enters an encoder's first layer ``[B, T, D]``; no layer, no context."""
-        self._changes[EMBEDDINGS].append(change)
-
-    def on_vocabulary(self, change: Change) -> None:
-        """Changes what meets the vocabulary ``[B, T, D]``; no layer, no context.
-
-        What was added last comes first, so that changes of the embeddings can be undone in turn.
-        """
-        self._changes[VOCABULARY].insert(0, change)
-
-    def around_rows(self, around: Around) -> None:
-        """Changes whole rows before the base reads them, and what it made of them."""
-        self._surroundings.add(around)
-
-    def on_logits(self, decode: Decode) -> None:
-        """Changes the vocabulary's logits."""
-
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-            return logits if self._source is None else decode(inputs[0], logits, self._source)
-
-        self.architecture.vocabulary.register_forward_hook(hook)
 
     def _use(self, source: SlotSource | None) -> None:
         self._source = source
@@ -159,6 +111,12 @@ class SlottedBase(nn.Module):
             )
         if self._changes[VOCABULARY]:
             self.architecture.vocabulary.register_forward_pre_hook(self._before_vocabulary)
+
+    def _hook_logits(self, decode: Decode) -> None:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+            return logits if self._source is None else decode(inputs[0], logits, self._source)
+
+        self.architecture.vocabulary.register_forward_hook(hook)
 
     def _before_vocabulary(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         value = inputs[0]
@@ -234,12 +192,14 @@ class SlottedBase(nn.Module):
         ]
         return [each for each in found if each is not None]
 
-    def _composes(self) -> Composer | None:
+    def _composes(self) -> Composing | None:
         """What runs changes in a graph; None in torch itself, which runs them one by one."""
-        if not is_tracing() or self._source is None or self._source.marks(ROLES[0]) is None:
+        if self.composed_by is None or not is_tracing():
+            return None
+        if self._source is None or self._source.marks(ROLES[0]) is None:
             return None
         if self._composer is None:
-            self._composer = Composer(self._source)
+            self._composer = self.composed_by(self._source)
         return self._composer
 
 

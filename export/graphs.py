@@ -16,6 +16,7 @@ from adaptation.banks import banks_of
 from adaptation.branching import SlotSource
 from adaptation.slot_sources import BankSource
 from adaptation.slotted import SlottedBase
+from export.composing import Composer
 from langmod.specs import ROLES, Axis, BankSpec, TensorSpec
 
 Feed = dict[str, Tensor]
@@ -40,6 +41,7 @@ class SlottedGraph(nn.Module):
 
     def __init__(self, slotted: SlottedBase) -> None:
         super().__init__()
+        slotted.composed_by = Composer
         self.slotted = slotted
         self.config = slotted.config
         self.eval()

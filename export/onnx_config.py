@@ -9,6 +9,7 @@ from optimum.utils.input_generators import DummyInputGenerator
 from torch import nn
 
 from export.graphs import Feed, Sizes, SlottedGraph
+from export.symbolics import OPSET
 from langmod.specs import FP32_TOLERANCE, BankSpec, TensorSpec
 
 Axes = dict[str, dict[int, str]]
@@ -41,7 +42,7 @@ class SlottedOnnxConfig(OnnxConfig):
         FeedGenerator,
     )
     ATOL_FOR_VALIDATION = FP32_TOLERANCE
-    DEFAULT_ONNX_OPSET = 18
+    DEFAULT_ONNX_OPSET = OPSET
 
     def __init__(self, graph: SlottedGraph) -> None:
         super().__init__(graph.config, task="feature-extraction")

@@ -137,7 +137,7 @@ def steps(package):
     return found
 
 
-@pytest.mark.parametrize("package", sorted({*PACKAGES} - {"adaptation"}))
+@pytest.mark.parametrize("package", PACKAGES)
 def test_the_parts_of_a_folder_import_one_another_in_one_direction(package):
     for parts in steps(package).values():
         TopologicalSorter(parts).prepare()

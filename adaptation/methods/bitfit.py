@@ -7,7 +7,7 @@ The checkpoint is a part of a state dict: the changed biases under their own nam
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,12 +18,10 @@ from adaptation import peft_folder
 from adaptation.architectures import Architecture, Stack
 from adaptation.branching import Change, gathered
 from adaptation.foreign_settings import Fields, counted, missing, words
+from adaptation.hooks import Hooks
 from adaptation.methods.method import Method, MethodConfig, described, targeted
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.specs import BankSpec, Role
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 CONFIG = "bitfit_config.json"
 TENSORS = "biases.safetensors"
@@ -66,11 +64,11 @@ class BitFit(Method):
             for stack, path, width in _places(architecture)
         )  # fmt: skip
 
-    def attach(self, base: "SlottedBase", role: Role) -> None:
+    def attach(self, hooks: Hooks, role: Role) -> None:
         """Shifts the output of every linear and norm."""
-        for stack, path, _ in _places(base.architecture):
+        for stack, path, _ in _places(hooks.architecture):
             name = f"{role}.{self.name}.{stack.name}.{path}.shift"
-            base.on_outputs(stack.name, path, Change(shifted, (name,), folds="shift"))
+            hooks.on_outputs(stack.name, path, Change(shifted, (name,), folds="shift"))
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator

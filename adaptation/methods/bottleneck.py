@@ -8,7 +8,7 @@ have an invertible adapter around all layers besides.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import JsonValue
@@ -18,15 +18,13 @@ from adaptation import adapterhub
 from adaptation.architectures import Architecture, Stack
 from adaptation.branching import Arithmetic, Change
 from adaptation.foreign_settings import counted
+from adaptation.hooks import Hooks
 from adaptation.methods import invertible
 from adaptation.methods.invertible import InvertibleConfig
 from adaptation.methods.method import Method, MethodConfig, described
 from adaptation.methods.perceptron import ACTIVATIONS, Activation, number_of, perceptron
 from langmod.errors import ModuleMismatch
 from langmod.specs import Axis, BankSpec, Role
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 PARTS = {"down_weight": "adapter_down.0.weight", "down_bias": "adapter_down.0.bias",
          "up_weight": "adapter_up.weight", "up_bias": "adapter_up.bias"}  # fmt: skip
@@ -108,15 +106,15 @@ class Bottleneck(Method):
             ]
         return (*found, *invertible.banks(self, architecture, role))
 
-    def attach(self, base: "SlottedBase", role: Role) -> None:
+    def attach(self, hooks: Hooks, role: Role) -> None:
         """Changes what its sublayers add to the residual."""
-        invertible.attach(self, base, role)
-        for stack in base.architecture.stacks():
+        invertible.attach(self, hooks, role)
+        for stack in hooks.architecture.stacks():
             for sublayer in self.sublayers_of(stack):
                 prefix = f"{role}.{self._prefix(stack, sublayer)}"
                 names = tuple(prefix + part for part in PARTS)
                 change = Change(type(self).arithmetic, names, (f"{prefix}activation",))
-                base.on_sublayer(stack.name, sublayer, change)
+                hooks.on_sublayer(stack.name, sublayer, change)
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator

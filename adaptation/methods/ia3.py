@@ -6,7 +6,7 @@ factors of a language and a task module multiply.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from safetensors.torch import save_file
@@ -16,13 +16,11 @@ from adaptation import peft_folder
 from adaptation.architectures import Architecture, Stack
 from adaptation.branching import Change, gathered
 from adaptation.foreign_settings import Fields, counted, words
+from adaptation.hooks import Hooks
 from adaptation.methods.method import Method, MethodConfig, described, targeted
 from adaptation.peft_folder import Target, named, setting
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.specs import BankSpec, Role
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 KEY = "base_model.model.{module}.ia3_l"
 SIDES = ("outputs", "inputs")
@@ -71,14 +69,14 @@ class Ia3(Method):
             for stack, path, side, width in self._places(architecture)
         )  # fmt: skip
 
-    def attach(self, base: "SlottedBase", role: Role) -> None:
+    def attach(self, hooks: Hooks, role: Role) -> None:
         """Rescales inputs and outputs of every linear."""
-        for stack, path, side, _ in self._places(base.architecture):
+        for stack, path, side, _ in self._places(hooks.architecture):
             name = (f"{role}.{self.name}.{stack.name}.{path}.{side}",)
             if side == "inputs":
-                base.on_inputs(stack.name, path, Change(rescaled_inputs, name))
+                hooks.on_inputs(stack.name, path, Change(rescaled_inputs, name))
             else:
-                base.on_outputs(stack.name, path, Change(rescaled_outputs, name, folds="factor"))
+                hooks.on_outputs(stack.name, path, Change(rescaled_outputs, name, folds="factor"))
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator

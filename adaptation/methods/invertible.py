@@ -11,7 +11,7 @@ models alone.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -19,13 +19,11 @@ from torch import Generator, Tensor
 from adaptation import adapterhub
 from adaptation.architectures import Architecture
 from adaptation.branching import Change
+from adaptation.hooks import Hooks
 from adaptation.methods.method import Method, MethodConfig
 from adaptation.methods.perceptron import Activation, number_of, perceptron
 from langmod.errors import ConfigError
 from langmod.specs import Axis, BankSpec, Role
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 PARTS = {
     f"{function}_{part}": f"{function.upper()}.{tail}"
@@ -101,14 +99,14 @@ def banks(method: Method, architecture: Architecture, role: Role) -> tuple[BankS
     )
 
 
-def attach(method: Method, base: "SlottedBase", role: Role) -> None:
+def attach(method: Method, hooks: Hooks, role: Role) -> None:
     """Changes what enters the first layer, and back again what meets the vocabulary."""
-    if base.architecture.embeddings is None:
+    if hooks.architecture.embeddings is None:
         return
     prefix = f"{role}.{_prefix(method)}"
     names, defaults = tuple(prefix + part for part in PARTS), (f"{prefix}activation",)
-    base.on_embeddings(Change(coupled, names, defaults))
-    base.on_vocabulary(Change(uncoupled, names, defaults))
+    hooks.on_embeddings(Change(coupled, names, defaults))
+    hooks.on_vocabulary(Change(uncoupled, names, defaults))
 
 
 def fresh(

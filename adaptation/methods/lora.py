@@ -5,7 +5,7 @@ The checkpoint format is PEFT's; dropout is a matter of training only.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from safetensors.torch import save_file
@@ -15,13 +15,11 @@ from adaptation import peft_folder
 from adaptation.architectures import Architecture
 from adaptation.branching import Change, gathered
 from adaptation.foreign_settings import Fields
+from adaptation.hooks import Hooks
 from adaptation.methods import lora_files
 from adaptation.methods.method import Method, MethodConfig, described, targeted
 from langmod.errors import ConfigError, ModuleMismatch
 from langmod.specs import BankSpec, Role
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 KEY = "base_model.model.{module}.lora_{side}.weight"
 
@@ -64,13 +62,13 @@ class Lora(Method):
                 ]
         return tuple(found)
 
-    def attach(self, base: "SlottedBase", role: Role) -> None:
+    def attach(self, hooks: Hooks, role: Role) -> None:
         """Adds ``(x A) B`` to the output of every linear."""
-        for stack in base.architecture.stacks():
+        for stack in hooks.architecture.stacks():
             for path in stack.linears:
                 prefix = f"{role}.{self.name}.{stack.name}.{path}."
                 change = Change(low_rank, (f"{prefix}a", f"{prefix}b"))
-                base.on_outputs(stack.name, path, change)
+                hooks.on_outputs(stack.name, path, change)
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator

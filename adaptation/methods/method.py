@@ -4,17 +4,15 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Generator, Tensor
 
 from adaptation.architectures import Architecture
 from adaptation.foreign_settings import Fields
+from adaptation.hooks import Hooks
 from langmod.config import Frozen
 from langmod.specs import BankSpec, Kind, Role, Vocabulary
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 METHODS: dict[str, "Method"] = {}
 
@@ -68,7 +66,7 @@ class Method(ABC):
         return None
 
     @abstractmethod
-    def attach(self, base: "SlottedBase", role: Role) -> None:
+    def attach(self, hooks: Hooks, role: Role) -> None:
         """Hangs the method's hooks on a base; they do nothing while no tensors are loaded."""
 
     @abstractmethod

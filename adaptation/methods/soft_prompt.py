@@ -7,7 +7,7 @@ checkpoint format is PEFT's.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,13 +19,11 @@ from adaptation.architectures import Architecture
 from adaptation.bases import TOKENIZER_FILES
 from adaptation.branching import SlotSource, gathered
 from adaptation.foreign_settings import Fields, words
+from adaptation.hooks import Hooks
 from adaptation.methods.method import Method, MethodConfig, described
 from adaptation.rows import Rows
 from langmod.errors import BrokenModule, ConfigError, ModuleMismatch
 from langmod.specs import PROMPT, ROLES, BankSpec, Role
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 KEY = "prompt_embeddings"
 PEFT_TYPES = ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING")
@@ -117,10 +115,10 @@ class SoftPrompt(Method):
         shape = (f"S.{role}", f"P.{role}", architecture.width)
         return (BankSpec(name=f"{role}.{PROMPT}", role=role, shape=shape, held="memory"),)
 
-    def attach(self, base: "SlottedBase", role: Role) -> None:
+    def attach(self, hooks: Hooks, role: Role) -> None:
         """Puts prompts around the rows once for both roles, inside all else that is there."""
         if role == ROLES[-1]:
-            base.around_rows(Prompts())
+            hooks.around_rows(Prompts())
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator

@@ -8,7 +8,7 @@ unfreezes the encoder, which makes another base and no module.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from adaptation import word_vectors
 from adaptation.architectures import Architecture, EncoderArchitecture
+from adaptation.hooks import Hooks
 from adaptation.methods.method import Method, MethodConfig
 from adaptation.own_vocabulary import (
     BIAS,
@@ -29,9 +30,6 @@ from adaptation.own_vocabulary import (
 )
 from langmod.errors import BrokenModule, ModuleMismatch
 from langmod.specs import Axis, BankSpec, Kind, Role, Vocabulary
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 CONFIG, TENSORS, TOKENIZER = "xpt_config.json", "xpt.safetensors", "tokenizer.json"
 
@@ -68,12 +66,12 @@ class Xpt(Method):
             for name, shape in self._shapes(architecture, role).items()
         )
 
-    def attach(self, base: "SlottedBase", role: Role) -> None:
+    def attach(self, hooks: Hooks, role: Role) -> None:
         """Puts a module's words and layers around its rows, and has its own words answer."""
-        if isinstance(base.architecture, EncoderArchitecture) and role == "language":
-            own = OwnVocabulary(base.architecture, f"{role}.{self.name}.")
-            base.around_rows(own)
-            base.on_logits(own.decode)
+        if isinstance(hooks.architecture, EncoderArchitecture) and role == "language":
+            own = OwnVocabulary(hooks.architecture, f"{role}.{self.name}.")
+            hooks.around_rows(own)
+            hooks.on_logits(own.decode)
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator

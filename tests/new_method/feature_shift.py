@@ -1,18 +1,16 @@
 """A toy method as somebody would drop it in: one vector added after each feed-forward block."""
 
 import json
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adaptation.branching import Change, gathered
+from adaptation.hooks import Hooks
 from adaptation.methods.method import Method, MethodConfig
 from langmod.specs import BankSpec
-
-if TYPE_CHECKING:
-    from adaptation.slotted import SlottedBase
 
 CONFIG, TENSORS = "feature_shift.json", "feature_shift.safetensors"
 
@@ -40,9 +38,9 @@ class FeatureShift(Method):
             for stack, _, name in self._places(architecture)
         )  # fmt: skip
 
-    def attach(self, base: "SlottedBase", role):
-        for stack, path, name in self._places(base.architecture):
-            base.on_outputs(stack.name, path, Change(moved, (f"{role}.{name}",)))
+    def attach(self, hooks: Hooks, role):
+        for stack, path, name in self._places(hooks.architecture):
+            hooks.on_outputs(stack.name, path, Change(moved, (f"{role}.{name}",)))
 
     def fresh(self, config, architecture, generator):
         return {

@@ -1,12 +1,16 @@
 """What a long run tells of itself while it trains, and when it saves."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-if TYPE_CHECKING:
-    from training.models.translator import TranslatorTrainer
+
+class Counting(Protocol):
+    """A Trainer that counts what it reads."""
+
+    labelled: int
+    """Target tokens since the run was started."""
 
 
 class SaveByTime(TrainerCallback):
@@ -31,7 +35,7 @@ class TokenRate(TrainerCallback):
     Tokens and hours go on from those of the checkpoint that a run resumed from.
     """
 
-    def __init__(self, trainer: "TranslatorTrainer") -> None:
+    def __init__(self, trainer: Counting) -> None:
         self.trainer = trainer
         self.tokens_before = self.hours_before = 0.0
         self.first_step = 0

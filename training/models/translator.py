@@ -21,13 +21,13 @@ from transformers import EncoderDecoderModel, set_seed
 from langmod.config import Frozen, RunConfig
 from training.data.pair_batches import PairBatches, Special, most_frequent
 from training.data.translation_data import SideEncoders, TranslationData, drawn_pairs
-from training.evaluation.dev_curve import DevCurve, DevSettings
 from training.loop.checkpoints import CheckedTrainer, finite, saving
 from training.loop.processor import plain_attention
 from training.loop.trainer import Optimisation, arguments, fit, multiplies_bf16
 from training.loop.translator_loss import LearningTranslator
 from training.loop.watching import SaveByTime, TokenRate
 from training.models.halves import load_halves, load_learned, target_tokens
+from training.scoring.dev_curve import DevCurve, DevSettings
 
 LEARNED_FILE = "learned.safetensors"
 """In the run's folder: what learned, in fp16, by name; a later stage can start from it."""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaptation.branching import Loaded, SlotSource
-from adaptation.scripting import Group, Producer, Shape, composed, folding, shifted_norm
+from adaptation.branching import Group, Loaded, SlotSource
+from export.scripting import Producer, Shape, composed, folding, shifted_norm
 from langmod.specs import ROLES, Role
 
 Stage = Sequence[Group]

@@ -3,15 +3,14 @@
 Every function is written from its parts once; ``composing.py`` says when they run.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from adaptation.branching import Arithmetic, Fold, Loaded, gathered, put
+from adaptation.branching import Arithmetic, Fold, Group, gathered, put
 from langmod.specs import ROLES, Role
 
 ROW_AXES = 3
@@ -24,18 +23,6 @@ PRODUCERS: Mapping[Producer, str] = {
 }
 """How a value comes from what it is made of: TorchScript."""
 PARTS = ("first: Tensor", "second: Tensor", "third: Tensor", "width: int", "number: float")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Changes of one role of which each row has one at most, with their arithmetic's context."""
-
-    changes: Sequence[Loaded]
-    context: tuple[object, ...] = ()
-    factor: Tensor | None = None
-    """``[B | 1, 1, D]``: what their rows are multiplied with afterwards."""
-    addend: Tensor | None = None
-    """``[B | 1, 1, D]``: and what is added then; with ``factor`` or not at all."""
 
 
 class Shape(NamedTuple):
