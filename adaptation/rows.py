@@ -115,7 +115,7 @@ class Surroundings:
         words: Any = given.get("inputs_embeds")
         if token_ids is not None:
             # Ids beyond the base's are of other vocabularies, whose rows get their own vectors.
-            known = token_ids < self._architecture.model.config.vocab_size
+            known = token_ids < self._architecture.vocabulary_size
             words = self._architecture.words(token_ids.where(known, 0))
         mask = given.get("attention_mask")
         if mask is None:

@@ -86,7 +86,7 @@ def spelling_in(folder: Path | None, base: Architecture) -> Spelling:
     """The tokens of a folder's tokenizer; without one the base's, known by their ids."""
     if folder is not None:
         return Spelling.of(read_tokenizer(folder))
-    return Spelling({str(each): each for each in range(base.model.config.vocab_size)})
+    return Spelling({str(each): each for each in range(base.vocabulary_size)})
 
 
 def described(folder: Path) -> Vocabulary:

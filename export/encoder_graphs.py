@@ -41,7 +41,7 @@ class Embed(SlottedGraph):
     def example(self, sizes: Sizes) -> Feed:
         generator = torch.Generator().manual_seed(sizes.seed)
         shape = (sizes.rows, sizes.tokens)
-        high = self.config.vocab_size
+        high = self.slotted.architecture.vocabulary_size
         return {"token_ids": torch.randint(0, high, shape, generator=generator)}
 
 

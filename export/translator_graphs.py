@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaptation.architectures import TranslatorArchitecture
 from adaptation.branching import SlotSource
 from adaptation.slotted import SlottedBase
 from export.encoder_graphs import Embed
@@ -13,22 +14,30 @@ from langmod.specs import TensorSpec
 
 
 class TranslatorGraph(SlottedGraph):
-    """A part of an M2M100 base."""
+    """A part of a translator base."""
+
+    @property
+    def translator(self) -> TranslatorArchitecture:
+        """The base's architecture."""
+        found = self.slotted.architecture
+        if not isinstance(found, TranslatorArchitecture):
+            raise TypeError(f"{type(found).__name__} is no translator")
+        return found
 
     @property
     def decoder(self) -> Any:
         """The decoder, whose layers hold the cross attention too."""
-        return self.slotted.model.model.decoder
+        return self.translator.decoder
 
     @property
     def heads(self) -> int:
         """H, attention heads of the decoder."""
-        return int(self.config.decoder_attention_heads)
+        return int(self.translator.decoder_config.decoder_attention_heads)
 
     @property
     def head_width(self) -> int:
-        """E = D / H."""
-        return int(self.config.d_model) // self.heads
+        """E, the width of one head."""
+        return int(self.translator.decoder_config.d_model) // self.heads
 
     def caches(self, prefix: str, rows: str, tokens: str, suffix: str = "") -> list[TensorSpec]:
         """Key and value tensors ``[rows, H, tokens, E]`` of every decoder layer."""
@@ -56,7 +65,7 @@ class Encoder(TranslatorGraph):
 
     @property
     def takes(self) -> tuple[TensorSpec, ...]:
-        words = floats("words", "B", "T", self.config.d_model)
+        words = floats("words", "B", "T", self.translator.width)
         return (words, ints("mask", "B", "T"), ints("slots", "B", 2))
 
     @property
@@ -64,9 +73,7 @@ class Encoder(TranslatorGraph):
         return (*self.caches("cross", "B", "T"), floats("cross.bias", "B", "T"))
 
     def compute(self, feed: Feed, source: SlotSource) -> Feed:
-        hidden = self.slotted.model.model.encoder(
-            inputs_embeds=feed["words"], attention_mask=feed["mask"]
-        ).last_hidden_state  # [B, T, D]
+        hidden = self.translator.memory(feed["words"], feed["mask"])  # [B, T, W]
         found: Feed = {}
         for index, layer in enumerate(self.decoder.layers):
             found[f"cross.key.{index}"] = self.split(layer.encoder_attn.k_proj(hidden))
@@ -75,7 +82,7 @@ class Encoder(TranslatorGraph):
 
     def example(self, sizes: Sizes) -> Feed:
         generator = torch.Generator().manual_seed(sizes.seed)
-        shape = (sizes.rows, sizes.tokens, self.config.d_model)
+        shape = (sizes.rows, sizes.tokens, self.translator.width)
         return {
             "words": torch.randn(shape, generator=generator) * 0.1,
             "mask": ragged_mask(sizes.rows, sizes.tokens),
@@ -130,16 +137,14 @@ class DecoderStep(TranslatorGraph):
             hidden = hidden + self.attend_cross(layer.encoder_attn, inner, cross, bias)
             inner = layer.final_layer_norm(hidden)
             hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(inner)))
-        logits = self.slotted.model.lm_head(self.decoder.layer_norm(hidden[:, 0]))  # [R, V]
+        logits = self.translator.vocabulary_head()(self.decoder.layer_norm(hidden[:, 0]))  # [R, V]
         k: Any = feed["k"][0]  # stays a tensor, so that the graph takes it as an input
         scores, tokens = torch.topk(logits.log_softmax(-1), k, dim=-1)  # [R, K]
         return {"scores": scores, "next_tokens": tokens} | caches
 
     def embed(self, feed: Feed) -> Tensor:
-        """Scaled word vectors plus sinusoidal positions, ``[R, 1, D]``."""
-        table = self.decoder.embed_positions
-        places = table.weights.index_select(0, feed["positions"] + (table.padding_idx + 1))
-        return (self.decoder.embed_tokens(feed["tokens"]) + places).unsqueeze(1)
+        """What the first layer of the decoder takes, ``[R, 1, D]``."""
+        return self.translator.target_words(feed["tokens"], feed["positions"]).unsqueeze(1)
 
     def alone(self, tensor: Tensor) -> Tensor:
         """``split`` of one token: ``[R, 1, D]`` → ``[R, H, 1, E]``, whose numbers lie the same."""
@@ -184,7 +189,7 @@ class DecoderStep(TranslatorGraph):
             names = [spec.name for spec in self.caches(prefix, "", "")]
             return {name: torch.randn(shape, generator=generator) for name in names}
 
-        high = self.config.vocab_size
+        high = self.translator.decoder_config.vocab_size
         return {
             "tokens": torch.randint(0, high, (hypotheses,), generator=generator),
             "positions": torch.full((hypotheses,), past),

@@ -6,7 +6,7 @@ from pkgutil import iter_modules
 from adaptation.architectures.architecture import Architecture, Stack, Sublayer
 from adaptation.architectures.encoder import EncoderArchitecture
 from adaptation.architectures.loading import family_of, load_base
-from adaptation.architectures.m2m100 import TranslatorArchitecture
+from adaptation.architectures.m2m100 import M2M100Architecture, TranslatorArchitecture
 
 for _found in iter_modules(__path__):
     import_module(f"{__name__}.{_found.name}")
@@ -14,6 +14,7 @@ for _found in iter_modules(__path__):
 __all__ = [
     "Architecture",
     "EncoderArchitecture",
+    "M2M100Architecture",
     "Stack",
     "Sublayer",
     "TranslatorArchitecture",

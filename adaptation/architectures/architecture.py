@@ -49,6 +49,11 @@ class Stack:
         return tuple(path for path, module in named if isinstance(module, nn.LayerNorm))
 
     @property
+    def width(self) -> int:
+        """D, the width of the vectors between the layers."""
+        return self.linears[self.sublayers["attention"].output][1]
+
+    @property
     def depth(self) -> int:
         """Number of layers."""
         return len(self.layers)
@@ -74,6 +79,16 @@ class Architecture(ABC):
     def width(self) -> int:
         """D, the width of a token's vector."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def heads(self) -> int:
+        """H, attention heads of the layers that read a row."""
+        return int(self.model.config.num_attention_heads)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V, token ids that a row may have."""
+        return int(self.model.get_input_embeddings().num_embeddings)
 
     @property
     @abstractmethod

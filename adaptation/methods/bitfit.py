@@ -170,7 +170,7 @@ def _places(architecture: Architecture) -> Iterator[tuple[Stack, str, int]]:
         for path, (_, width) in stack.linears.items():
             yield stack, path, width
         for path in stack.norms:
-            yield stack, path, architecture.width
+            yield stack, path, stack.width
 
 
 def biases(base: Architecture) -> Iterator[tuple[str, Stack, int, str, Any]]:

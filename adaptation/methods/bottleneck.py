@@ -90,9 +90,10 @@ class Bottleneck(Method):
 
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
         """Per place: down ``[L, S, D, R]``, up ``[L, S, R, D]``, their biases, activation."""
-        slots, width = f"S.{role}", architecture.width
+        slots = f"S.{role}"
         found = []
         for stack, place, prefix in self._places(architecture):
+            width = stack.width
             rank = self.rank_axis(role, place)
             shapes: dict[str, tuple[Axis, ...]] = {
                 "down_weight": (width, rank), "down_bias": (rank,),
@@ -121,11 +122,11 @@ class Bottleneck(Method):
     ) -> dict[str, Tensor]:
         """BERT's initialisation downwards, zeros upwards: training starts at the base itself."""
         settings = self.Config.model_validate(config)
-        width = architecture.width
-        rank = max(1, int(width / settings.reduction_factor))
         activation = number_of(settings.non_linearity)
         tensors: dict[str, Tensor] = {}
         for stack, _, prefix in self._places(architecture):
+            width = stack.width
+            rank = max(1, int(width / settings.reduction_factor))
             down = torch.empty(stack.depth, width, rank).normal_(std=0.02, generator=generator)
             tensors |= {
                 f"{prefix}down_weight": down,

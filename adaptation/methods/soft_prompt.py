@@ -149,7 +149,7 @@ class SoftPrompt(Method):
             num_virtual_tokens=len(vectors),
             token_dim=base.width,
             num_transformer_submodules=1,
-            num_attention_heads=base.model.config.num_attention_heads,
+            num_attention_heads=base.heads,
             num_layers=stack.depth,
             prompt_tuning_init=settings.prompt_tuning_init,
             prompt_tuning_init_text=settings.prompt_tuning_init_text,
@@ -215,12 +215,12 @@ def _words(architecture: Architecture, ids: Tensor) -> Tensor:
 
 def _drawn(settings: SoftPromptConfig, base: Architecture, generator: Generator) -> Tensor:
     shape = (settings.num_virtual_tokens,)
-    ids = torch.randint(base.model.config.vocab_size, shape, generator=generator)
+    ids = torch.randint(base.vocabulary_size, shape, generator=generator)
     return _words(base, ids)
 
 
 def _mean(settings: SoftPromptConfig, base: Architecture, generator: Generator) -> Tensor:
-    table = _words(base, torch.arange(base.model.config.vocab_size))  # [V, D]
+    table = _words(base, torch.arange(base.vocabulary_size))  # [V, D]
     noise = torch.randn(settings.num_virtual_tokens, base.width, generator=generator)
     return table.mean(0) + MEAN_NOISE * table.std() * noise
 

@@ -3,6 +3,9 @@
 import torch
 from transformers import (
     BertConfig,
+    BlenderbotConfig,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
     BertForMaskedLM,
     M2M100Config,
     M2M100ForConditionalGeneration,
@@ -10,7 +13,9 @@ from transformers import (
     XLMRobertaForMaskedLM,
 )
 
-from adaptation.architectures import Architecture, EncoderArchitecture, TranslatorArchitecture
+from adaptation.architectures.halves import HalvesArchitecture
+from adaptation.architectures.layer_reader import LayerReaderConfig
+from adaptation.architectures import Architecture, EncoderArchitecture, M2M100Architecture, TranslatorArchitecture
 
 VOCABULARY = 200
 
@@ -69,10 +74,41 @@ def m2m100(seed: int = 0) -> TranslatorArchitecture:
         eos_token_id=2,
         decoder_start_token_id=2,
     )
-    return TranslatorArchitecture(spread(M2M100ForConditionalGeneration(config)))
+    return M2M100Architecture(spread(M2M100ForConditionalGeneration(config)))
 
 
-BASES: dict[str, type[Architecture] | object] = {"xlmr": xlmr, "bert": bert, "m2m100": m2m100}
+def halves(seed: int = 0) -> TranslatorArchitecture:
+    """An encoder and a decoder of unlike widths, with a map over two of the encoder's layers."""
+    torch.manual_seed(seed)
+    reader = LayerReaderConfig(bert().model.config.to_dict(), [1, 2], 48)
+    decoder = BlenderbotConfig(
+        vocab_size=VOCABULARY,
+        d_model=48,
+        encoder_layers=2,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=64,
+        max_position_embeddings=64,
+        scale_embedding=False,
+        is_decoder=True,
+        add_cross_attention=True,
+        cross_attention_hidden_size=48,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        forced_eos_token_id=None,
+    )
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(reader, decoder)
+    config.pad_token_id, config.eos_token_id, config.decoder_start_token_id = 1, 2, 0
+    return HalvesArchitecture(spread(EncoderDecoderModel(config)))
+
+
+BASES: dict[str, type[Architecture] | object] = {
+    "xlmr": xlmr,
+    "bert": bert,
+    "m2m100": m2m100,
+    "halves": halves,
+}
 
 
 def strong(make):

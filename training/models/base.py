@@ -17,7 +17,7 @@ from transformers import (
 from adaptation.architectures import (
     Architecture,
     EncoderArchitecture,
-    TranslatorArchitecture,
+    M2M100Architecture,
     load_base,
 )
 from adaptation.bases import describe_base, language_token, load_spec, resolve_base
@@ -163,7 +163,7 @@ def start(config: BaseConfig) -> tuple[Architecture, PreTrainedTokenizerBase]:
         encoder = XLMRobertaForMaskedLM(encoder_config(shape, tokenizer, config.dropout))
         return EncoderArchitecture(encoder), tokenizer
     translator = M2M100ForConditionalGeneration(translator_config(shape, tokenizer, config.dropout))
-    return TranslatorArchitecture(translator), tokenizer
+    return M2M100Architecture(translator), tokenizer
 
 
 def masked_trainer(

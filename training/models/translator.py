@@ -16,7 +16,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from transformers import EncoderDecoderModel, set_seed
+from transformers import EncoderDecoderModel, PrinterCallback, set_seed
 
 from langmod.config import Frozen, RunConfig
 from training.data.pair_batches import PairBatches, Special, most_frequent
@@ -120,7 +120,8 @@ def train_translator(config: TranslatorConfig) -> Path:
     trainer = trainer_of(config, learning, batches)
     rate = TokenRate(trainer)
     curve = DevCurve(config.dev, config.run_folder, (translator, source, target), tokens, rate)
-    for callback in (rate, SaveByTime(config.save_minutes), curve):
+    trainer.remove_callback(PrinterCallback)  # it prints before figures are added; the last one
+    for callback in (rate, SaveByTime(config.save_minutes), curve, PrinterCallback):
         trainer.add_callback(callback)
     fit(trainer)
     curve.measure(trainer.state)
