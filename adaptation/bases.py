@@ -5,15 +5,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from adaptation.architectures import EncoderArchitecture, family_of
+from adaptation.architectures.halves import HalvesArchitecture
 from langmod.config import describe, write_atomic
 from langmod.digests import files_digest
 from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.specs import BaseSpec
 
+TARGET_TOKENIZER = "target/tokenizer.json"
+"""Of what a translator writes, where its decoder has another vocabulary than its encoder."""
 SPEC_FILE = "base.json"
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
@@ -75,7 +79,8 @@ def tokenizer_digest(folder: Path) -> str:
 
 def _tokenizer_files(folder: Path) -> list[Path]:
     found = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return found[:1] if found and found[0].name == "tokenizer.json" else found
+    own = found[:1] if found and found[0].name == "tokenizer.json" else found
+    return [*own, *(path for path in [folder / TARGET_TOKENIZER] if path.is_file())]
 
 
 def load_spec(folder: Path) -> BaseSpec:
@@ -125,16 +130,14 @@ def describe_base(
         "tokenizer_digest": tokenizer_digest(folder),
         "licence": licence,
         "languages": tuple(canonical(tag) for tag in languages),
-        "width": config.hidden_size,
-        "layers": config.num_hidden_layers,
         "pad_id": tokenizer.pad_token_id,
-        "eos_id": _end_id(tokenizer),
     }
-    own = (
-        _encoder_fields(config, tokenizer)
-        if issubclass(family, EncoderArchitecture)
-        else _translator_fields(config, tokenizer, languages)
-    )
+    if issubclass(family, EncoderArchitecture):
+        own = _encoder_fields(config, tokenizer)
+    elif issubclass(family, HalvesArchitecture):
+        own = _halves_fields(config, tokenizer, folder, languages)
+    else:
+        own = _translator_fields(config, tokenizer, languages)
     spec = BaseSpec.model_validate(shared | own)
     if trained_tokens is not None:
         spec = spec.model_copy(update={"max_tokens": min(spec.max_tokens, trained_tokens)})
@@ -165,6 +168,9 @@ def _encoder_fields(
 ) -> dict[str, object]:
     first = 0 if config.model_type == "bert" else config.pad_token_id + 1
     return {
+        "width": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "eos_id": _end_id(tokenizer),
         "max_tokens": config.max_position_embeddings - first,
         "mask_token": tokenizer.mask_token,
         "mask_id": tokenizer.mask_token_id,
@@ -188,10 +194,43 @@ def _translator_fields(
     if missing:
         raise ConfigError(f"the tokenizer has no language token for: {', '.join(missing)}")
     return {
+        "width": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "eos_id": _end_id(tokenizer),
         "max_tokens": config.max_position_embeddings,
         "decoder_layers": config.decoder_layers,
         "language_tokens": ids,
         "decoder_start_id": config.decoder_start_token_id,
+    }
+
+
+def _halves_fields(
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    languages: Sequence[str] | Mapping[str, str],
+) -> dict[str, object]:
+    """Of a translator of two halves; it writes the languages that its decoder has a token for."""
+    inner, decoder = config.encoder.inner(), config.decoder
+    target = Tokenizer.from_file(str(folder / TARGET_TOKENIZER))
+    named = (
+        languages
+        if isinstance(languages, Mapping)
+        else {tag: f"<|{canonical(tag)}|>" for tag in languages}
+    )
+    ids = {canonical(tag): target.token_to_id(token) for tag, token in named.items()}
+    return {
+        "width": inner.hidden_size,
+        "layers": inner.num_hidden_layers,
+        "max_tokens": _encoder_fields(inner, tokenizer)["max_tokens"],
+        "token_types": inner.type_vocab_size,
+        "first_position": _encoder_fields(inner, tokenizer)["first_position"],
+        "eos_id": config.eos_token_id,
+        "decoder_layers": decoder.decoder_layers,
+        "decoder_start_id": config.decoder_start_token_id,
+        "language_tokens": {tag: number for tag, number in ids.items() if number is not None},
+        "target_tokenizer": TARGET_TOKENIZER,
+        "longest_target": decoder.max_position_embeddings,
     }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from langmod.decoding import TextDecoder
 from langmod.errors import BadRequest, ConfigError, TextTooLong
 from langmod.specs import SHORTEST_TEXT, BaseSpec, Vocabulary
 
@@ -71,8 +72,11 @@ class TextEncoder:
             name = tokenizer_json if isinstance(tokenizer_json, Path) else "tokenizer.json"
             raise ConfigError(f"{name} is no tokenizer: {error}") from error
         model = content["model"]
+        self._writer = self._target(tokenizer_json)
         self._continuation = model.get("continuing_subword_prefix") or None
         self.vocabulary = self._tokenizer.get_vocab_size()
+        self.written = self._writer.vocabulary if self._writer else self.vocabulary
+        """Tokens of the vocabulary that the base writes in."""
 
     def beside(self, taken: int) -> "TextEncoder":
         """The same for rows of which soft prompts take so many positions.
@@ -126,10 +130,14 @@ class TextEncoder:
     def encode_sentence(self, text: str, language: str, *, truncate: bool = False) -> Encoded:
         """A sentence as a translator reads it: ``[language token] tokens eos``.
 
+        One whose encoder was trained by itself reads it as that encoder reads any text.
+
         Raises:
             TextTooLong: more tokens than the base reads.
             BadRequest: the base has no token for this language.
         """
+        if self.base.target_tokenizer is not None:
+            return self.encode(text, truncate=truncate)
         if language not in self.base.language_tokens:
             known = ", ".join(sorted(self.base.language_tokens)) or "none"
             raise BadRequest(f"{self.base.name} has no token for {language!r}; it has: {known}")
@@ -150,7 +158,9 @@ class TextEncoder:
         )
 
     def decode(self, token_ids: Iterable[int]) -> str:
-        """The text of tokens; control tokens stand for nothing."""
+        """The text of tokens, of a translator those it writes; control tokens stand for nothing."""
+        if self._writer is not None:
+            return self._writer.decode(token_ids)
         kept = [int(each) for each in token_ids if int(each) not in self.control_ids]
         return str(self._tokenizer.decode(kept))
 
@@ -171,6 +181,12 @@ class TextEncoder:
             return name.removeprefix(self._continuation), False
         begins = bool(self._continuation) or name.startswith(WORD_MARKS)
         return self.decode([token_id]).strip(), begins
+
+    def _target(self, tokenizer_json: Path | bytes) -> TextDecoder | None:
+        """The tokenizer of what the base writes, which lies below that of what it reads."""
+        if self.base.target_tokenizer is None or not isinstance(tokenizer_json, Path):
+            return None
+        return TextDecoder(tokenizer_json.parent, self.base)
 
     def _prepare(self, text: str, masks: bool = False) -> str:
         plain = text.replace(CONTROL, " ")
@@ -226,8 +242,13 @@ def _encoded(encoding: Encoding) -> Encoded:
 
 def _control_ids(content: dict[str, Any], base: BaseSpec) -> frozenset[int]:
     added = {token["id"] for token in content.get("added_tokens", ()) if token["special"]}
-    named = (base.pad_id, base.eos_id, base.mask_id, base.decoder_start_id)
-    languages = base.language_tokens.values()
+    named: tuple[int | None, ...] = (base.pad_id, base.mask_id)
+    languages: Iterable[int] = ()
+    if base.target_tokenizer is None:
+        named, languages = (
+            (*named, base.eos_id, base.decoder_start_id),
+            base.language_tokens.values(),
+        )
     return frozenset(each for each in (*added, *named, *languages) if each is not None)
 
 

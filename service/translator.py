@@ -141,14 +141,14 @@ class TranslatorEngine(Engine[TranslatorRow]):
     def _legs(self, request: TranslateRequest) -> list[Leg]:
         _check_most("n_best", request.n_best, request.beams, "ask for more beams")
         if request.max_length is not None:
-            limit = self.base.max_tokens
+            limit = self.base.most_written
             _check_most("max_length", request.max_length, limit, f"{self.base.name} writes no more")
         spoken = self.speak(request.texts, request.source, "source")
         target = self.resolver.tag(request.target)
         legs = [
             Leg(each, target, request.beams, request.n_best, request.max_length) for each in spoken
         ]
-        self._check_served(target)
+        self._check_written(target)
         self._check_modules(request.modules, {leg.direction for leg in legs})
         if request.source is not None:
             self._stack(legs[0].direction, request.modules)
@@ -166,7 +166,7 @@ class TranslatorEngine(Engine[TranslatorRow]):
             Leg(each, pivot, width, request.n, sampling=self._sampling(request, text))
             for each, text in zip(spoken, request.texts, strict=True)
         ]
-        self._check_served(pivot)
+        self._check_written(pivot)
         there = {leg.direction for leg in legs}
         back = {(target, source) for source, target in there}
         self._check_modules(request.modules, there | back)
@@ -177,7 +177,7 @@ class TranslatorEngine(Engine[TranslatorRow]):
     def _sampling(self, request: BackTranslateRequest, text: str) -> Sampling | None:
         if request.mode != "sample":
             return None
-        top_k = min(request.top_k, self.encoder.vocabulary)
+        top_k = min(request.top_k, self.encoder.written)
         # Of the text, not its place: the same text draws the same in any company.
         return Sampling(top_k, request.temperature, (request.seed, crc32(text.encode())))
 
@@ -190,8 +190,8 @@ class TranslatorEngine(Engine[TranslatorRow]):
                 source=source,
                 target=target,
             )
-        for tag in direction:
-            self._check_served(tag)
+        self._check_served(source)
+        self._check_written(target)
         named = tuple(name for name in modules if self._direction_of(name) in (None, direction))
         return self.resolver.stack(Wanted(source=source, target=target, modules=named))
 
@@ -201,6 +201,10 @@ class TranslatorEngine(Engine[TranslatorRow]):
         return (source, target) if source and target else None
 
     def _check_served(self, tag: str) -> None:
+        if tag not in self.base.languages:
+            raise UnknownLanguage(tag, sorted(self.base.languages))
+
+    def _check_written(self, tag: str) -> None:
         if tag not in self.base.language_tokens:
             raise UnknownLanguage(tag, sorted(self.base.language_tokens))
 
@@ -213,7 +217,7 @@ class TranslatorEngine(Engine[TranslatorRow]):
 
     def _sentence(self, text: str, leg: Leg, prompt: Array) -> Sentence:
         encoded = self.encoder.beside(len(prompt)).encode_sentence(text, leg.source.tag)
-        usual = min(self.base.max_tokens, LONGER * len(encoded) + MORE)
+        usual = min(self.base.most_written, LONGER * len(encoded) + MORE)
         plan = SearchPlan(
             start_id=self._start_id,
             target_id=self.base.language_tokens[leg.target],

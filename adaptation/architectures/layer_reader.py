@@ -53,7 +53,8 @@ class LayerReader(PreTrainedModel):
         inner = config.inner()
         inner._attn_implementation = config._attn_implementation
         self.encoder = AutoModel.from_config(inner, add_pooling_layer=False)
-        width = inner.hidden_size * len(config.read_layers)
+        self.each = int(inner.hidden_size)
+        width = self.each * len(config.read_layers)
         self.gain = nn.Parameter(torch.ones(width))
         self.shift = nn.Parameter(torch.zeros(width))
         self.project = nn.Linear(width, config.hidden_size)
@@ -89,7 +90,7 @@ class LayerReader(PreTrainedModel):
     def mixed(self, states: tuple[Tensor, ...]) -> Tensor:
         """Hidden states of all layers ``[B, T, D]``, words first → ``[B, T, W]``."""
         chosen = [states[number] for number in self.config.read_layers]
-        normed = [functional.layer_norm(state, state.shape[-1:]) for state in chosen]
+        normed = [functional.layer_norm(state, (self.each,)) for state in chosen]
         side_by_side = torch.cat(normed, -1)  # [B, T, D * n]
         mapped: Tensor = self.project(side_by_side * self.gain + self.shift)
         return mapped

@@ -29,6 +29,7 @@ class BaseSpec(Frozen):
     """Longest row it reads, special tokens included."""
     pad_id: int
     eos_id: int
+    """What ends a row; of a translator, what it writes at the end."""
     mask_token: str | None = None
     mask_id: int | None = None
     first_position: int = 0
@@ -36,5 +37,16 @@ class BaseSpec(Frozen):
     token_types: int = 1
     """Size of the token type vocabulary; above 1 the body takes ``token_types``."""
     language_tokens: Mapping[str, int] = Field(default_factory=dict)
-    """Translator: BCP-47 tag → id of its language token."""
+    """Translator: BCP-47 tag of each language it writes → id of its language token."""
     decoder_start_id: int | None = None
+    target_tokenizer: str | None = None
+    """Translator: where, in the base's folder, the tokenizer of what it writes lies, if that is
+    another than of what it reads. Ids of the end, the start and languages are then of it, and a
+    source has no language token."""
+    longest_target: int | None = None
+    """Translator: tokens that it writes at most, if other than it reads."""
+
+    @property
+    def most_written(self) -> int:
+        """Tokens of a translation at most, the language token and the end included."""
+        return self.longest_target or self.max_tokens

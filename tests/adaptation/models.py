@@ -3,19 +3,24 @@
 import torch
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BlenderbotConfig,
     EncoderDecoderConfig,
     EncoderDecoderModel,
-    BertForMaskedLM,
     M2M100Config,
     M2M100ForConditionalGeneration,
     XLMRobertaConfig,
     XLMRobertaForMaskedLM,
 )
 
+from adaptation.architectures import (
+    Architecture,
+    EncoderArchitecture,
+    M2M100Architecture,
+    TranslatorArchitecture,
+)
 from adaptation.architectures.halves import HalvesArchitecture
 from adaptation.architectures.layer_reader import LayerReaderConfig
-from adaptation.architectures import Architecture, EncoderArchitecture, M2M100Architecture, TranslatorArchitecture
 
 VOCABULARY = 200
 

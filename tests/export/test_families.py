@@ -17,6 +17,7 @@ from langmod.errors import ConfigError
 from langmod.sessions import opened
 from langmod.specs import FP32_TOLERANCE
 from tests.adaptation.models import bert, m2m100
+from tests.halves import make_halves
 from tests.text import SENTENCES
 
 LINES = [line for lines in SENTENCES.values() for line in lines]
@@ -114,3 +115,19 @@ def test_neither_folder_nor_hub(tmp_path, monkeypatch):
     folder.mkdir()
     with pytest.raises(ConfigError, match=r"no Hugging Face checkpoint"):
         load_base(folder)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_two_halves_are_described_and_exported(tmp_path, precision):
+    spec = make_halves(tmp_path / "halves")
+    assert (spec.kind, spec.width, spec.target_tokenizer) == (
+        "translator",
+        32,
+        "target/tokenizer.json",
+    )
+    assert (spec.max_tokens, spec.longest_target) == (64, 80)
+    graphs = export_graphs(tmp_path / "halves", precision)
+    assert set(graphs.graphs) == {"embed", "encoder", "decoder"}
+    widths = {bank.name: bank.shape for bank in graphs.banks}
+    assert widths["language.bottleneck.encoder.up_bias"][-1] == 32
+    assert widths["language.bottleneck.decoder.up_bias"][-1] == 48

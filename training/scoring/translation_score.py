@@ -76,7 +76,7 @@ def translate(
             attention_mask=rows_read.mask,
             forced_bos_token_id=spec.language_tokens[target],
             **search.options(),
-            max_length=min(spec.max_tokens, 2 * batch.shape[1] + 10),
+            max_length=min(spec.most_written, 2 * batch.shape[1] + 10),
         )  # [B, T]
         for place, row in zip(places, output.tolist(), strict=True):
             answers[place] = encoder.decode(row).strip()
