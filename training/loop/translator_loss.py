@@ -72,6 +72,17 @@ class LearningTranslator(nn.Module):
         kept = {f"translator.{name}" for name in self.learned()}
         return {name: tensor for name, tensor in whole.items() if name in kept}
 
+    def load_state_dict(  # type: ignore[override]
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Reads what ``state_dict`` gave; the frozen halves are not missed."""
+        found = super().load_state_dict(state_dict, strict=False, assign=assign)
+        learned = {f"translator.{name}" for name in self.learned()}
+        missing = [name for name in found.missing_keys if name in learned]
+        if strict and (missing or found.unexpected_keys):
+            raise RuntimeError(f"missing {missing}, surplus {found.unexpected_keys}")
+        return type(found)(missing, found.unexpected_keys)
+
     def forward(
         self,
         input_ids: Tensor,
