@@ -17,6 +17,7 @@ from langmod.errors import BrokenModule
 CONFIG = "adapter_config.json"
 TENSORS = "adapter.safetensors"
 PICKLE = "pytorch_adapter.bin"
+FUSION = "adapter_fusion_config.json"
 HEAD_CONFIG = "head_config.json"
 HEAD_TENSORS = "model_head.safetensors"
 HEAD_PICKLE = "pytorch_model_head.bin"

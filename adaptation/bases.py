@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -116,11 +117,11 @@ def describe_base(
 
     Raises:
         ConfigError: a language token that the tokenizer does not have, an unknown family, or a
-            tokenizer that has no fast form.
+            tokenizer that cannot be read, has no fast form, or has tokens without word vectors.
     """
     family = family_of(folder)
     config = AutoConfig.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = _tokenizer(folder, config)
     write_fast_tokenizer(folder, tokenizer)
     shared = {
         "name": name,
@@ -143,6 +144,30 @@ def describe_base(
         spec = spec.model_copy(update={"max_tokens": min(spec.max_tokens, trained_tokens)})
     write_atomic(folder / SPEC_FILE, spec.model_dump_json(indent=2) + "\n")
     return spec
+
+
+def _tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ConfigError(
+            f"{folder} has no tokenizer; allowed: one of {', '.join(TOKENIZER_FILES)}"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    # The tokenizers package raises nothing narrower for files of newer versions and damaged ones.
+    except Exception as error:
+        ours = version("tokenizers")
+        raise ConfigError(
+            f"the tokenizer of {folder} cannot be read by tokenizers {ours}: {error}"
+        ) from error
+    beyond = {token: number for token, number in tokenizer.get_vocab().items()
+              if number >= config.vocab_size}  # fmt: skip
+    if beyond:
+        token, number = min(beyond.items(), key=lambda each: each[1])
+        raise ConfigError(
+            f"the tokenizer of {folder} has {len(beyond)} tokens without word vectors, the first "
+            f"{token!r} ({number}); the model has {config.vocab_size}"
+        )
+    return tokenizer
 
 
 def write_fast_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -19,6 +19,7 @@ from adaptation.bases import resolve
 from adaptation.methods import METHODS
 from adaptation.methods.method import described
 from export.heads import Head, read_head
+from export.token_faults import token_faults
 from langmod.config import Frozen, describe
 from langmod.errors import BrokenModule, ConfigError, LangmodError, ModuleMismatch
 from langmod.specs import (
@@ -169,6 +170,10 @@ def _foreign(
         config = settings.model_dump(mode="json")
         vocabulary = METHODS[method].vocabulary(source)
     with faults.gathered():
+        if vocabulary is None:
+            folder = Path(base.model.config.name_or_path)
+            faults.add(source.name, token_faults(source, folder))
+    with faults.gathered():
         head = read_head(source, base) if about.head else None
         headless = head is None
     about = _described(about, head)
@@ -189,6 +194,9 @@ def _known_method(source: Path) -> str:
     if found:
         return found[0]
     kind = described(source).get("peft_type")
+    if (source / adapterhub.FUSION).is_file():
+        mixed = "is an AdapterFusion, which mixes adapters token by token; publish each"
+        raise ModuleMismatch(source.name, [f"{source.name} {mixed}"])
     if kind is None:
         raise BrokenModule(f"{source} is no checkpoint of: {', '.join(METHODS)}")
     served = sorted(name for method in METHODS.values() for name in method.peft_types)

@@ -165,11 +165,14 @@ class SoftPrompt(Method):
         """
         files = peft_folder.load(folder, base)
         settings, state = files.settings, dict(files.state)
+        kind = settings.get("peft_type")
+        if kind != PEFT_TYPES[0]:
+            raise ModuleMismatch(folder.name, [f"peft_type is {kind}; allowed: {PEFT_TYPES[0]}"])
         try:
             vectors = state.pop(KEY)
             config = SoftPromptConfig(
                 num_virtual_tokens=settings["num_virtual_tokens"],
-                prompt_tuning_init=settings["prompt_tuning_init"],
+                prompt_tuning_init=settings.get("prompt_tuning_init", "RANDOM"),
                 prompt_tuning_init_text=settings.get("prompt_tuning_init_text"),
             )
             faults = [*peft_folder.faults(settings, FIELDS), *_faults(settings, vectors, base)]
@@ -192,13 +195,11 @@ def _not_zero(vectors: Tensor) -> Tensor:
 
 def _faults(settings: Mapping[str, Any], vectors: Tensor, base: Architecture) -> list[str]:
     """What a checkpoint asks for that a prompt in front of words is not, every reason at once."""
-    kind, task = settings["peft_type"], settings["task_type"]
-    if kind != PEFT_TYPES[0]:
-        return [f"peft_type is {kind}; allowed: {PEFT_TYPES[0]}"]
+    task = settings.get("task_type")
     found, allowed = [], TASK_TYPES[base.kind]
     if task not in (None, *allowed):
         found.append(f"task_type is {task}; this {base.kind} takes {', '.join(allowed)}")
-    parts = settings["num_transformer_submodules"] or 1
+    parts = settings.get("num_transformer_submodules") or 1
     if parts > (2 if base.kind == "translator" else 1):
         found.append(f"num_transformer_submodules is {parts}; allowed: 1")
     expected = (settings["num_virtual_tokens"] * parts, base.width)
