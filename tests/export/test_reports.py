@@ -1,7 +1,9 @@
 """What public reports say went wrong with other people's checkpoints; docs/reports-tried.md."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -214,3 +216,15 @@ def test_tokens_without_word_vectors_are_refused_before_they_are_asked_for(base)
     tokenizer.save(str(base / "tokenizer.json"))
     with pytest.raises(ConfigError, match=rf"1 tokens without .* first '<new>' \({size}\)"):
         describe_base(base, "base", ["mn"], "unknown")
+
+
+def test_every_test_that_the_page_of_reports_names_is_there():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "reports-tried.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if "`tests/" in line]
+    assert len(rows) >= 15
+    for row in rows:
+        file = None
+        for name in re.findall(r"`([\w/]+\.py::)?(test_\w+)`", row):
+            file = name[0].removesuffix("::") or file
+            assert f"def {name[1]}(" in (root / file).read_text(encoding="utf-8"), (row, name)
