@@ -5,6 +5,7 @@ import lzma
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,8 @@ class TaskSettings(Frozen):
     files: str
     """Path with ``{language}`` and ``{split}``: TSV ``label, text[, pair]`` or JSON lines with
     ``text`` and ``spans``; ``.xz`` allowed."""
+    label: str | None = None
+    """In JSON lines the key of what a text is labelled with as a whole; None: it has spans."""
     max_train: int | None = None
     """At most so many training examples per language, the first ones of the file."""
     max_scored: int | None = None
@@ -82,7 +85,7 @@ def read_examples(settings: TaskSettings, language: str, split: Split) -> list[L
     if not path.is_file():
         raise DataError(path, None, "no such file")
     opened = lzma.open if path.suffix == ".xz" else open
-    parse = _spans if ".jsonl" in path.name else _cells
+    parse = partial(_row, key=settings.label) if ".jsonl" in path.name else _cells
     with opened(path, "rt", encoding="utf-8") as lines:
         found = [
             parse(line.rstrip("\n"), path, number, canonical(language))
@@ -118,13 +121,15 @@ def _cells(line: str, path: Path, number: int, language: str) -> LabelledText:
     return LabelledText(text, cells[0], language)
 
 
-def _spans(line: str, path: Path, number: int, language: str) -> LabelledText:
+def _row(line: str, path: Path, number: int, language: str, key: str | None) -> LabelledText:
     try:
         row = json.loads(line)
+        if key is not None:
+            return LabelledText(str(row["text"]), str(row[key]), language)
         spans = [(int(start), int(end), str(label)) for start, end, label in row["spans"]]
         return LabelledText(str(row["text"]), spans, language)
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(path, number, f"is no tagged text: {error!r}") from error
+        raise DataError(path, number, f"is no labelled text: {error!r}") from error
 
 
 def labels_of(settings: TaskSettings, examples: Sequence[LabelledText]) -> tuple[str, ...]:

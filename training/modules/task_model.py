@@ -14,6 +14,7 @@ from adaptation.slotted import SlottedBase
 from langmod.tasks import HeadTask
 from training.data.packing import IGNORED
 from training.loop.checkpoints import CheckedTrainer, finite
+from training.loop.processor import plain_attention
 from training.modules.over_base import OverBase
 
 
@@ -94,7 +95,8 @@ class TaskTrainer(CheckedTrainer):
         """
         del return_outputs, num_items_in_batch
         features = {name: value for name, value in inputs.items() if name != "labels"}
-        logits = model(**features)  # [..., C]
+        with plain_attention():
+            logits = model(**features)  # [..., C]
         loss = functional.cross_entropy(
             logits.float().flatten(0, -2), inputs["labels"].flatten(), ignore_index=IGNORED
         )

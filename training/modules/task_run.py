@@ -15,6 +15,7 @@ from langmod.encoding import TextEncoder
 from langmod.languages import canonical
 from langmod.specs import RUN_FILE, BaseSpec, ModuleRun, write_scores
 from langmod.store import LATEST, ModuleStore
+from training.data.pairs import length_grouped
 from training.data.sampling import draw
 from training.data.task_data import (
     EncodedExample,
@@ -31,11 +32,15 @@ from training.scoring.score import Scored, ScoredSplit
 
 
 class OrderedExamples(Dataset[EncodedExample]):
-    """Examples in one seeded order that already holds every epoch."""
+    """Examples in one seeded order that already holds every epoch; a batch has like lengths."""
 
-    def __init__(self, examples: Sequence[EncodedExample], total: int, seed: int) -> None:
-        self.examples = examples
-        self.order = draw(len(examples), total, np.random.default_rng(seed))
+    def __init__(
+        self, examples: Sequence[EncodedExample], total: int, batch: int, seed: int
+    ) -> None:
+        random = np.random.default_rng(seed)
+        drawn = draw(len(examples), total, random)
+        lengths = [len(examples[place].encoded) for place in drawn]
+        self.examples, self.order = examples, drawn[length_grouped(lengths, batch, random)]
 
     def __len__(self) -> int:
         return len(self.order)
@@ -72,7 +77,7 @@ def train_task(
         model=model,
         args=arguments(config.out / "checkpoints", optimisation, saves=not learns),
         factors=optimisation.factors(slotted.architecture),
-        train_dataset=OrderedExamples(encoded, total, optimisation.seed),
+        train_dataset=OrderedExamples(encoded, total, optimisation.batch_size, optimisation.seed),
         data_collator=TaskCollator(spec, settings.pooling, slots),
     )
     run = describe_run(config, spec, model, fit(trainer)).model_copy(
