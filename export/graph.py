@@ -20,7 +20,8 @@ from export.encoder_graphs import encoder_graphs
 from export.graphs import PlainGraph, SlottedGraph
 from export.onnx_config import SlottedOnnxConfig
 from export.parity import check_graph
-from export.quantize import halve_tables, quantize_products
+from export.quantize import quantize_products
+from export.tables import shrink_tables
 from export.translator_graphs import translator_graphs
 from langmod.digests import file_digest
 from langmod.specs import GraphFile, GraphSpec, Parity, Precision
@@ -86,7 +87,7 @@ def export_file(graph: SlottedGraph, path: Path, precision: Precision) -> None:
     validate_model_outputs(config, graph, path, outputs, use_subprocess=False)
     if precision == "int8":
         quantize_products(path, path)
-    halve_tables(path, lossy=precision == "int8")
+    shrink_tables(path, lossy=precision == "int8")
 
 
 @contextmanager

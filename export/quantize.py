@@ -1,4 +1,4 @@
-"""Smaller, faster graphs: 8-bit products with one scale a row, halved tables.
+"""Smaller, faster graphs: 8-bit products with one scale a row.
 
 Every row of activations has its own scale and integer sums have no rounding, so a row's numbers
 depend neither on its batch nor on the machine's instructions. ``quantize_dynamic`` has one scale
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 LEVELS = 127
@@ -23,8 +22,6 @@ SIGNED_ZERO = np.int8(0)
 sums of pairs would saturate: ``langmod.sessions`` has ONNX Runtime make them unsigned there."""
 SMALLEST_SCALE = np.float32(1e-12)
 """For rows of zeros."""
-TABLE_ROWS = 64
-"""Gathered constants with at least this many rows are embedding tables."""
 
 
 def quantize_products(source: Path, target: Path) -> None:
@@ -122,41 +119,6 @@ def _constants() -> list[TensorProto]:
         "q.zero": ZERO,
     }
     return [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
-
-
-def halve_tables(path: Path, lossy: bool) -> None:
-    """Stores embedding tables as fp16 and widens the gathered rows.
-
-    Nothing is lost with our own bases, whose weights are kept in fp16; other tables are left alone
-    unless ``lossy``.
-    """
-    model = onnx.load(path)
-    tables = {
-        initializer.name: initializer
-        for initializer in model.graph.initializer
-        if initializer.data_type == TensorProto.FLOAT
-        and len(initializer.dims) == 2
-        and initializer.dims[0] >= TABLE_ROWS
-        and (lossy or _fits_halves(numpy_helper.to_array(initializer)))
-    }
-    gathers = [
-        node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables
-    ]
-    for node in gathers:
-        halves = f"{node.input[0]}.half"
-        if all(each.name != halves for each in model.graph.initializer):
-            values = numpy_helper.to_array(tables[node.input[0]]).astype(np.float16)
-            model.graph.initializer.append(numpy_helper.from_array(values, halves))
-        widened, node.output[0] = node.output[0], f"{node.output[0]}.half"
-        node.input[0] = halves
-        cast = helper.make_node("Cast", [node.output[0]], [widened], to=TensorProto.FLOAT)
-        model.graph.node.insert(list(model.graph.node).index(node) + 1, cast)
-    drop_unused(model)
-    onnx.save(model, path)
-
-
-def _fits_halves(values: NDArray[np.float32]) -> bool:
-    return bool((values.astype(np.float16) == values).all())
 
 
 def drop_unused(model: onnx.ModelProto) -> None:

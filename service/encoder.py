@@ -13,6 +13,7 @@ from langmod.encoding import Encoded, IntArray
 from langmod.errors import LangmodError
 from langmod.langid import LanguageIdentifier
 from langmod.tasks import TASKS, Example, HeadTask, Text
+from langmod.tasks.embed import prefixed
 from langmod.tasks.fill_mask import candidates_needed, mask_positions
 from service.bank import Pinned, Stack, prompt_of
 from service.engine import Engine, Json, Outcome, Prepared, Spoken
@@ -98,6 +99,7 @@ class EncoderEngine(Engine[EncoderRow]):
         language = request.language or self.resolver.named_language(modules)
         spoken = self.speak(request.texts, language)
         task, top_k = getattr(request, "task", None), getattr(request, "top_k", 1)
+        purpose = getattr(request, "kind", None)
         head = kind if isinstance(TASKS[kind], HeadTask) else None
 
         @cache
@@ -113,7 +115,8 @@ class EncoderEngine(Engine[EncoderRow]):
             labels = modules_of_row.task.manifest.labels if modules_of_row.task else ()
             words = self._vocabularies.of(modules_of_row.language)
             encoder = words.encoder if words else self.encoder
-            encoded = TASKS[kind].encode(encoder.beside(len(modules_of_row.prompt)), text)
+            read = prefixed(text, purpose, self.base) if kind == "embed" else text
+            encoded = TASKS[kind].encode(encoder.beside(len(modules_of_row.prompt)), read)
             example = Example(text, encoded, encoder, labels, top_k)
             row = EncoderRow(kind, own.tag, modules_of_row, example, words)
             return Prepared(row, lambda output: _answer(row, own, output))

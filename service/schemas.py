@@ -1,7 +1,7 @@
 """What each endpoint takes and answers; BentoML's OpenAPI page is made from these."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from bentoml import IODescriptor
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError
@@ -73,6 +73,10 @@ class TagRequest(TextsRequest):
 
 class EmbedRequest(TextsRequest):
     """Texts to be turned into vectors."""
+
+    kind: Literal["query", "passage"] | None = None
+    """What the texts are for, where the base tells these apart: ``query`` (if left out; for both
+    sides of comparisons) or ``passage`` (to be found by queries)."""
 
 
 class Answer(BaseModel):

@@ -34,6 +34,9 @@ class BaseSpec(Frozen):
     mask_id: int | None = None
     first_position: int = 0
     """Position id of a row's first token (XLM-R: padding index + 1)."""
+    prefixes: Mapping[str, str] = Field(default_factory=dict)
+    """Sentence encoder: what a text is for (``query``, ``passage``) → what it was trained to read
+    in front of such a text, where vectors are asked for."""
     token_types: int = 1
     """Size of the token type vocabulary; above 1 the body takes ``token_types``."""
     language_tokens: Mapping[str, int] = Field(default_factory=dict)

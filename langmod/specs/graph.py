@@ -29,7 +29,7 @@ class Parity(Frozen):
 
     graph: str
     max_difference: float
-    """Largest absolute difference; for int8 relative to the largest reference value."""
+    """Largest absolute difference; for int8 1 less the smallest cosine of a row."""
     tolerance: float
 
 

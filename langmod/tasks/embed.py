@@ -6,7 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from langmod.tasks.base import DIGITS, Answer, Example, FloatArray, Task
+from langmod.errors import BadRequest
+from langmod.specs import BaseSpec
+from langmod.tasks.base import DIGITS, Answer, Example, FloatArray, Task, Text
+
+QUERY = "query"
+"""What a text is for where a request does not say."""
 
 
 class Embed(Task):
@@ -23,6 +28,21 @@ class Embed(Task):
         """How often a vector's nearest reference is its own, as in retrieving translations."""
         nearest = (np.array(predictions) @ np.array(references).T).argmax(axis=1)
         return {"retrieval_accuracy": float((nearest == np.arange(len(nearest))).mean())}
+
+
+def prefixed(text: Text, purpose: str | None, base: BaseSpec) -> Text:
+    """A text as a sentence encoder was trained to read it, a query unless said otherwise.
+
+    Raises:
+        BadRequest: a purpose that this base does not tell apart.
+    """
+    if purpose is None and not base.prefixes:
+        return text
+    front = base.prefixes.get(purpose or QUERY)
+    if front is None:
+        known = ", ".join(base.prefixes) or "none"
+        raise BadRequest(f"{base.name} knows no kind {purpose!r} of text; it knows: {known}")
+    return f"{front}{text}"
 
 
 def unit(vector: FloatArray) -> FloatArray:

@@ -98,7 +98,7 @@ def graphs_within(graph):
 def test_a_failed_check_leaves_nothing_behind(tmp_path, monkeypatch):
     base = tmp_path / "base"
     make_base(base, "encoder")
-    straight = graph_module.halve_tables
+    straight = graph_module.shrink_tables
 
     def spoil(path, lossy):
         from onnx import numpy_helper
@@ -111,7 +111,7 @@ def test_a_failed_check_leaves_nothing_behind(tmp_path, monkeypatch):
                 initializer.CopyFrom(numpy_helper.from_array(values * 1.01, initializer.name))
         onnx.save(model, path)
 
-    monkeypatch.setattr(graph_module, "halve_tables", spoil)
+    monkeypatch.setattr(graph_module, "shrink_tables", spoil)
     with pytest.raises(ParityError, match=r"body differs from torch by"):
         export_graphs(base, "fp32")
     assert not list((base / "onnx").iterdir())

@@ -13,7 +13,7 @@ from adaptation.architectures import load_base
 from adaptation.slot_sources import FixedSource
 from adaptation.slotted import SlottedBase
 from langmod.errors import LangmodError, UnknownLanguage
-from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE
+from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE, GraphSpec
 from service.encoder import EncoderEngine, Part
 from service.lanes import padded
 from service.rows import batch_shape
@@ -309,3 +309,29 @@ async def test_many_requests_at_once_never_mix_up_answers(engine):
         jobs = [loop.run_in_executor(pool, call, key) for key in ASKED * 6]
         for key, (answer,) in await asyncio.gather(*jobs):
             np.testing.assert_allclose(numbers(answer), quiet[key], atol=ROW_TOLERANCE, rtol=0)
+
+
+async def test_vectors_are_of_what_the_base_reads_in_front(encoder_folder):
+    """A base with prefixes reads a query unless told; one without takes no kind."""
+    text = SENTENCES["ko"][0]
+    settings = Settings(models=encoder_folder.parent, precision="fp32", threads=1)
+    plain = EncoderEngine(encoder_folder, settings, None)
+    fronts = {"query": "a ", "passage": "b c "}
+    expected = [
+        (await plain.ask("embed", EmbedRequest(texts=[each + text], language="ko")))[0]["vector"]
+        for each in ("", *fronts.values())
+    ]
+    assert len({tuple(each) for each in expected}) == 3
+    (refused,) = await plain.ask("embed", EmbedRequest(texts=[text], language="ko", kind="query"))
+    assert "knows no kind 'query' of text; it knows: none" in str(refused)
+    plain.close()
+    graphs = encoder_folder / "onnx" / "fp32"
+    spec = GraphSpec.load(graphs)
+    told = spec.base.model_copy(update={"prefixes": fronts})
+    spec.model_copy(update={"base": told}).save(graphs)
+    engine = EncoderEngine(encoder_folder, settings, None)
+    for kind, wanted in ((None, 1), ("query", 1), ("passage", 2)):
+        request = EmbedRequest(texts=[text], language="ko", kind=kind)
+        found = (await engine.ask("embed", request))[0]["vector"]
+        np.testing.assert_allclose(found, expected[wanted], atol=ROW_TOLERANCE, rtol=0)
+    engine.close()

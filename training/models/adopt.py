@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, XLMRobertaTokenizerFast
 from transformers.utils import logging
 
 from adaptation.architectures import Architecture, load_base
-from adaptation.bases import describe_base, resolve_base
+from adaptation.bases import SPEC_FILE, describe_base, resolve_base
 from langmod.config import RunConfig, write_atomic
 from langmod.errors import ConfigError
 from langmod.specs import BaseSpec
@@ -45,6 +46,8 @@ class AdoptConfig(RunConfig):
     """Of the encoder."""
     max_tokens: int = 128
     """Rows are cut here, as nothing longer will be trained."""
+    prefixes: dict[str, str] = Field(default_factory=dict)
+    """Of a sentence encoder: ``BaseSpec.prefixes``."""
     out: Path
 
 
@@ -67,9 +70,11 @@ def adopt_encoder(config: AdoptConfig) -> BaseSpec:
     save_halves(architecture, config.out)
     tokenizer.save_pretrained(config.out)
     write_compact(config.out / "tokenizer.json")
-    return describe_base(
+    spec = describe_base(
         config.out, config.name, config.languages, config.licence, config.max_tokens
-    )
+    ).model_copy(update={"prefixes": config.prefixes})
+    write_atomic(config.out / SPEC_FILE, spec.model_dump_json(indent=2) + "\n")
+    return spec
 
 
 def fetched(config: AdoptConfig, room: Path) -> tuple[Architecture, PreTrainedTokenizerBase]:
