@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from adaptation.architectures import EncoderArchitecture, family_of
 from adaptation.architectures.halves import HalvesArchitecture
+from adaptation.architectures.vocabulary_head import read_layers
 from langmod.config import describe, write_atomic
 from langmod.digests import files_digest
 from langmod.errors import ConfigError
@@ -20,7 +21,7 @@ from langmod.specs import BaseSpec
 TARGET_TOKENIZER = "target/tokenizer.json"
 """Of what a translator writes, where its decoder has another vocabulary than its encoder."""
 SPEC_FILE = "base.json"
-WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 
 
@@ -134,7 +135,7 @@ def describe_base(
         "pad_id": tokenizer.pad_token_id,
     }
     if issubclass(family, EncoderArchitecture):
-        own = _encoder_fields(config, tokenizer)
+        own = _encoder_fields(config, tokenizer) | {"mixed_layers": read_layers(folder)}
     elif issubclass(family, HalvesArchitecture):
         own = _halves_fields(config, tokenizer, folder, languages)
     else:

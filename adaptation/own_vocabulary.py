@@ -25,6 +25,8 @@ Tensors = Mapping[str, Tensor]
 class OwnVocabulary:
     """What modules with a vocabulary do to their rows; ``Around`` of a ``SlottedBase``."""
 
+    keeps_words = False
+
     def __init__(self, base: EncoderArchitecture, prefix: str) -> None:
         """``prefix``: how the names of a module's tensors begin, ``language.xpt.``."""
         self._base, self._prefix = base, prefix

@@ -40,6 +40,9 @@ def prompt_length(tensors: Mapping[str, Tensor]) -> int:
 class Around(Protocol):
     """What a method's modules of one role do to whole rows."""
 
+    keeps_words: bool
+    """Whether rows still read the base's vocabulary, so that its own head answers them."""
+
     def concerns(self, source: SlotSource) -> bool:
         """Whether any such module is loaded."""
         ...
@@ -124,5 +127,20 @@ class Surroundings:
 
     def _after(self, _: nn.Module, __: object, output: Any) -> Any:
         if self._entered:
+            entered = list(self._entered)
             output["last_hidden_state"] = self.leave(output["last_hidden_state"])
+            if all(around.keeps_words for around, _, _ in entered):
+                self._leave_layers(entered, output["last_hidden_state"])
         return output
+
+    def _leave_layers(self, entered: list[tuple[Around, Rows, SlotSource]], last: Tensor) -> None:
+        """The same for the lower layers that the head for words reads beside the last."""
+        mix = getattr(self._architecture, "mix", None)
+        if mix is None:
+            return
+        lower = mix.held[:-1]
+        mix.held = []
+        for each in lower:
+            self._entered = list(entered)
+            mix.held.append(self.leave(each))
+        mix.held.append(last)

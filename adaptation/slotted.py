@@ -30,6 +30,8 @@ class SlottedBase(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.model = architecture.model
+        # Beside Hugging Face's model, so that what is done to the base is done to it too.
+        self.mix = getattr(architecture, "mix", None)
         self.config = architecture.model.config
         self._source: SlotSource | None = None
         self.composed_by: Callable[[SlotSource], Composing] | None = None

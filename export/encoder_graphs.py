@@ -68,30 +68,40 @@ class Body(EncoderGraph):
 
     @property
     def gives(self) -> tuple[TensorSpec, ...]:
-        return (floats("hidden", "B", "T", self.width),)
+        shape = ("B", "T", self.width)
+        return (floats("hidden", *shape), *(floats(each, *shape) for each in lower_layers(self)))
 
     def compute(self, feed: Feed, source: SlotSource) -> Feed:
         types = feed.get("token_types", torch.zeros_like(feed["positions"]))
-        hidden = self.encoder.backbone(
+        found = self.encoder.backbone(
             inputs_embeds=feed["words"],
             attention_mask=feed["mask"],
             position_ids=feed["positions"],
             token_type_ids=types,
-        ).last_hidden_state
-        return {"hidden": hidden}
+            output_hidden_states=True,
+        )
+        lower = {name: found.hidden_states[layer] for name, layer in lower_layers(self).items()}
+        return {"hidden": found.last_hidden_state, **lower}
 
     def example(self, sizes: Sizes) -> Feed:
         generator = torch.Generator().manual_seed(sizes.seed)
         rows, tokens = sizes.rows, sizes.tokens
         positions = torch.arange(tokens).expand(rows, tokens) + self.encoder.first_position
+        ids = torch.randint(0, self.config.vocab_size, (rows, tokens), generator=generator)
         feed = {
-            "words": torch.randn(rows, tokens, self.width, generator=generator) * 0.1,
+            "words": self.encoder.words(ids).detach().clone(),
             "mask": ragged_mask(rows, tokens),
             "positions": positions.clone(),
         }
         if self.config.type_vocab_size > 1:
             feed["token_types"] = torch.zeros(rows, tokens, dtype=torch.int64)
         return feed | {"slots": random_slots(rows, sizes, generator)}
+
+
+def lower_layers(graph: EncoderGraph) -> dict[str, int]:
+    """Outputs of the body below its last, which the head for words reads too → their layers."""
+    mix = graph.encoder.mix
+    return {} if mix is None else {f"hidden.{layer}": layer for layer in mix.layers[:-1]}
 
 
 class FillMask(EncoderGraph):
@@ -104,8 +114,14 @@ class FillMask(EncoderGraph):
 
     @property
     def takes(self) -> tuple[TensorSpec, ...]:
-        hidden, slots = floats("hidden", "B", "T", self.width), ints("slots", "N", 2)
-        return (hidden, ints("rows", "N"), ints("columns", "N"), ints("k", 1), slots)
+        layers = [floats(name, "B", "T", self.width) for name in self.layers]
+        slots = ints("slots", "N", 2)
+        return (*layers, ints("rows", "N"), ints("columns", "N"), ints("k", 1), slots)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Outputs of the body that it reads."""
+        return (*lower_layers(self), "hidden")
 
     @property
     def gives(self) -> tuple[TensorSpec, ...]:
@@ -113,18 +129,21 @@ class FillMask(EncoderGraph):
 
     def compute(self, feed: Feed, source: SlotSource) -> Feed:
         # Three axes, so that the exporter writes MatMul, which 8 bits can take, and not Gemm.
-        masked = feed["hidden"][feed["rows"], feed["columns"]].unsqueeze(1)  # [N, 1, D]
+        places = feed["rows"], feed["columns"]
+        each = [feed[name][places].unsqueeze(1) for name in self.layers]  # [N, 1, D]
+        masked = each[0] if self.encoder.mix is None else self.encoder.mix(*each)
         probabilities = self.encoder.vocabulary_head()(masked).squeeze(1).softmax(-1)  # [N, V]
         k: Any = feed["k"][0]  # stays a tensor, so that the graph takes it as an input
         scores, tokens = torch.topk(probabilities, k, dim=-1)  # [N, K]
-        return {"scores": scores, "tokens": tokens}
+        pieces = self.encoder.pieces
+        return {"scores": scores, "tokens": tokens if pieces is None else pieces[tokens]}
 
     def example(self, sizes: Sizes) -> Feed:
         generator = torch.Generator().manual_seed(sizes.seed)
-        hidden = torch.randn(sizes.rows, sizes.tokens, self.width, generator=generator)
+        shape = (sizes.rows, sizes.tokens, self.width)
         rows = torch.arange(sizes.rows)
         return {
-            "hidden": hidden,
+            **{name: torch.randn(shape, generator=generator) for name in self.layers},
             "rows": rows,
             "columns": rows % sizes.tokens,
             "k": torch.tensor([3]),

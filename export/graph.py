@@ -11,7 +11,8 @@ import onnx
 import torch
 from optimum.exporters.onnx import export, validate_model_outputs
 
-from adaptation.architectures import load_base
+from adaptation.architectures import EncoderArchitecture, load_base
+from adaptation.architectures.vocabulary_head import limit_vocabulary
 from adaptation.banks import banks_of
 from adaptation.bases import load_spec
 from adaptation.slotted import SlottedBase
@@ -21,7 +22,7 @@ from export.graphs import PlainGraph, SlottedGraph
 from export.onnx_config import SlottedOnnxConfig
 from export.parity import check_graph
 from export.quantize import quantize_products
-from export.tables import shrink_tables
+from export.tables import pack_vocabulary, shrink_tables
 from export.translator_graphs import translator_graphs
 from langmod.digests import file_digest
 from langmod.specs import GraphFile, GraphSpec, Parity, Precision
@@ -37,8 +38,7 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
         ConfigError: the base is not described, or its files changed since.
     """
     spec = load_spec(base)
-    slotted = SlottedBase(load_base(base, attention="eager"))
-    slotted.eval().requires_grad_(False)
+    slotted = open_slotted(base)
     graphs = encoder_graphs(slotted) if spec.kind == "encoder" else translator_graphs(slotted)
     target = out or base / "onnx" / precision
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +57,14 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)
     return found
+
+
+def open_slotted(base: Path) -> SlottedBase:
+    """A base in torch as its graphs are: its head for words gives the pieces that it knows."""
+    architecture = load_base(base, attention="eager")
+    if isinstance(architecture, EncoderArchitecture) and architecture.pieces is not None:
+        limit_vocabulary(architecture, architecture.pieces)
+    return SlottedBase(architecture).eval().requires_grad_(False)
 
 
 def export_one(graph: SlottedGraph, folder: Path, precision: Precision) -> Parity:
@@ -86,6 +94,7 @@ def export_file(graph: SlottedGraph, path: Path, precision: Precision) -> None:
         _, outputs = export(graph, config, path, opset=config.DEFAULT_ONNX_OPSET)
     validate_model_outputs(config, graph, path, outputs, use_subprocess=False)
     if precision == "int8":
+        pack_vocabulary(path)
         quantize_products(path, path)
     shrink_tables(path, lossy=precision == "int8")
 

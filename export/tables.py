@@ -1,4 +1,4 @@
-"""Embedding tables in graphs: 4 bits where nothing is lost by it, halves elsewhere."""
+"""Tables of words in graphs: 4 bits where nothing is lost by it, halves elsewhere."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +12,15 @@ from export.quantize import drop_unused
 
 TABLE_ROWS = 64
 """Gathered constants with at least this many rows are embedding tables."""
+VOCABULARY = 4096
+"""Columns from which on a product is one with a vocabulary."""
 BLOCK = 32
 """Numbers of a row that share a scale."""
 MIDDLE = 8
 """The step of 4 bits that stands for 0; the lowest is -8."""
 MICROSOFT = "com.microsoft"
+IN_8_BITS = 4
+"""``accuracy_level`` of ONNX Runtime's products that round activations to 8 bits."""
 
 
 class Blocks(NamedTuple):
@@ -78,6 +82,46 @@ def _shrink(
         use_microsoft(model)
     cast = helper.make_node("Cast", [node.output[0]], [widened], to=TensorProto.FLOAT)
     model.graph.node.insert(list(model.graph.node).index(node) + 1, cast)
+
+
+def pack_vocabulary(path: Path) -> None:
+    """Rewrites products with a vocabulary that came in 4 bits: they read 4 bits as they are.
+
+    Activations are rounded to 8 bits, block by block of each row, so that rows stay their own.
+    """
+    model = onnx.load(path)
+    weights = {
+        each.name: numpy_helper.to_array(each)
+        for each in model.graph.initializer
+        if each.data_type == TensorProto.FLOAT
+        and len(each.dims) == 2
+        and each.dims[1] >= VOCABULARY
+    }
+    for node in model.graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in weights:
+            continue
+        name, table = node.input[1], np.ascontiguousarray(weights[node.input[1]].T)  # [V, D]
+        blocks = blocks_of(table)
+        if blocks is None:
+            continue
+        rows, width = table.shape
+        _add(model.graph, f"{name}.steps", blocks.steps.reshape(rows, -1, BLOCK // 2))
+        _add(model.graph, f"{name}.scales", blocks.scales.astype(np.float32).reshape(-1))
+        product = helper.make_node(
+            "MatMulNBits",
+            [node.input[0], f"{name}.steps", f"{name}.scales"],
+            list(node.output),
+            domain=MICROSOFT,
+            K=width,
+            N=rows,
+            bits=4,
+            block_size=BLOCK,
+            accuracy_level=IN_8_BITS,
+        )
+        node.CopyFrom(product)
+        use_microsoft(model)
+    drop_unused(model)
+    onnx.save(model, path)
 
 
 def use_microsoft(model: ModelProto) -> None:

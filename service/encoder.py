@@ -1,7 +1,7 @@
 """The engine of an encoder base: embed → body → heads, rows of all its endpoints in one batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,11 +128,17 @@ class EncoderEngine(Engine[EncoderRow]):
         shape = batch_shape(rows, self.base)
         feeds = {**self._inputs(rows, shape), "words": self._words(rows, shape),
                  "slots": pinned.slots}  # fmt: skip
-        hidden = self.graphs["body"].run(feeds, pinned.tables)["hidden"]  # [B, T, D]
+        layers = self.graphs["body"].run(feeds, pinned.tables)
+        hidden = layers.pop("hidden")  # [B, T, D]
         _leave(rows, hidden)
         outputs: list[Any] = [None] * len(rows)
         for (kind, _), places in _grouped([row.head for row in rows]).items():
-            some = Part([rows[place] for place in places], hidden[places], pinned.slots[places])
+            lower = (
+                {name: each[places] for name, each in layers.items()} if kind == "fill_mask" else {}
+            )
+            some = Part(
+                [rows[place] for place in places], hidden[places], pinned.slots[places], lower
+            )
             for place, output in zip(places, self._head(kind, some, pinned), strict=True):
                 outputs[place] = output
         return outputs
@@ -183,6 +189,7 @@ class EncoderEngine(Engine[EncoderRow]):
         k = max(candidates_needed(row.example.encoder, row.example.top_k) for row in part.rows)
         rows = np.repeat(np.arange(len(counts)), counts)  # [N]
         feeds = {
+            **part.lower,
             "hidden": part.hidden,
             "rows": rows,
             "slots": part.slots[rows],
@@ -192,7 +199,7 @@ class EncoderEngine(Engine[EncoderRow]):
         own = part.rows[0].own
         # A vocabulary of a module's own is no place of any bank.
         found = (  # [N, K] each
-            own.fill_mask({name: each for name, each in feeds.items() if name != "slots"})
+            own.fill_mask({name: feeds[name] for name in ("hidden", "rows", "columns", "k")})
             if own
             else self.graphs["fill_mask"].run(feeds, pinned.tables)
         )
@@ -210,6 +217,8 @@ class Part:
     """``[B, T, D]``"""
     slots: Array
     """``[B, 2]``"""
+    lower: Mapping[str, Array] = field(default_factory=dict)
+    """Layers below the last that the head reads too, ``[B, T, D]`` each."""
 
     @property
     def pool(self) -> Array:

@@ -17,6 +17,7 @@ COMMANDS = {
     "baselines": "training.evaluation.baselines:BaselineConfig",
     "corpus": "training.data.corpus:CorpusConfig",
     "join": "training.models.halves:JoinConfig",
+    "fill": "training.models.fill_mask_head:FillMaskHeadConfig",
     "joint": "training.models.joint:JointConfig",
     "measure": "training.evaluation.measure:MeasureConfig",
     "ngram": "training.evaluation.ngram:NgramConfig",

@@ -66,6 +66,12 @@ COMMANDS: Mapping[str, Command] = {
     "queue_status": Command(
         "loop.queue", "QueueConfig", "queue_status", "Say what is done, under way and left."
     ),
+    "fill_mask_head": Command(
+        "models.fill_mask_head",
+        "FillMaskHeadConfig",
+        "train_fill_mask_head",
+        "Train a head for masked words over a frozen encoder.",
+    ),
     "vocabulary": Command(
         "models.new_vocabulary",
         "VocabularyConfig",

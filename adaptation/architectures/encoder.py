@@ -1,11 +1,14 @@
 """Encoders: XLM-R, RoBERTa and BERT."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from adaptation.architectures.architecture import Architecture, Stack, Sublayer
+
+if TYPE_CHECKING:
+    from adaptation.architectures.vocabulary_head import LayerMix
 
 POST_NORM = {
     "attention": Sublayer(
@@ -20,6 +23,10 @@ class EncoderArchitecture(Architecture):
 
     kind = "encoder"
     model_types = ("xlm-roberta", "roberta", "bert")
+    mix: "LayerMix | None" = None
+    """Where the head for words reads several layers."""
+    pieces: Tensor | None = None
+    """``[V']`` ids of the pieces that the exported head for words knows; None: all."""
 
     @property
     def backbone(self) -> Any:

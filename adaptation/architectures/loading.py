@@ -5,6 +5,8 @@ from pathlib import Path
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from adaptation.architectures.architecture import Architecture
+from adaptation.architectures.encoder import EncoderArchitecture
+from adaptation.architectures.vocabulary_head import read_head
 from langmod.errors import ConfigError
 
 
@@ -29,7 +31,9 @@ def family_of(folder: Path) -> type[Architecture]:
 
 
 def load_base(folder: Path, attention: str = "sdpa") -> Architecture:
-    """A base checkpoint in fp32 as its architecture; weights stored in halves are widened.
+    """A base checkpoint in fp32 as its architecture, with the head that lies beside it.
+
+    Weights stored in halves are widened.
 
     Raises:
         ConfigError: the folder is no checkpoint, or of a family that langmod does not know.
@@ -37,4 +41,7 @@ def load_base(folder: Path, attention: str = "sdpa") -> Architecture:
     family = family_of(folder)
     loader = AutoModelForMaskedLM if family.kind == "encoder" else AutoModelForSeq2SeqLM
     model = loader.from_pretrained(folder, attn_implementation=attention).float()
-    return family(model)
+    architecture = family(model)
+    if isinstance(architecture, EncoderArchitecture):
+        read_head(architecture, folder)
+    return architecture

@@ -61,6 +61,8 @@ class SoftPromptConfig(MethodConfig):
 class Prompts:
     """The prompts of both roles in front of rows; vectors of zeros are no position."""
 
+    keeps_words = True
+
     def concerns(self, source: SlotSource) -> bool:
         """Whether a prompt of either role is loaded."""
         return any(source.find(f"{role}.{PROMPT}", None) for role in ROLES)

@@ -34,6 +34,9 @@ class BaseSpec(Frozen):
     mask_id: int | None = None
     first_position: int = 0
     """Position id of a row's first token (XLM-R: padding index + 1)."""
+    mixed_layers: tuple[int, ...] = ()
+    """Layers, counted from 1, that the head for words reads together; the body gives each of them
+    as ``hidden.<layer>``. None: it reads the last alone."""
     prefixes: Mapping[str, str] = Field(default_factory=dict)
     """Sentence encoder: what a text is for (``query``, ``passage``) → what it was trained to read
     in front of such a text, where vectors are asked for."""

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.tables import BLOCK, blocks_of, shrink_tables
+from export.tables import BLOCK, VOCABULARY, blocks_of, pack_vocabulary, shrink_tables
 from langmod.sessions import opened
 
 ROWS, WIDTH = 80, 64
@@ -51,6 +51,39 @@ def test_another_table_is_halved(tmp_path, lossy):
     name, kind = ("table.half", TensorProto.FLOAT16) if lossy else ("table", TensorProto.FLOAT)
     assert kept == {name: kind}
     np.testing.assert_array_equal(words, (table.astype(np.float16) if lossy else table)[ids])
+
+
+def product(table, path):
+    """A graph that multiplies with a vocabulary ``[V, D]``, and what it keeps."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "words"], ["logits"])],
+        "vocabulary",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, WIDTH])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1, len(table)])],
+        [numpy_helper.from_array(np.ascontiguousarray(table.T), "words")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    pack_vocabulary(path)
+    return {each.name for each in onnx.load(path).graph.initializer}
+
+
+def test_a_vocabulary_of_4_bits_is_multiplied_as_it_is(tmp_path):
+    table = np.tile(of_blocks(), (VOCABULARY // ROWS + 1, 1))
+    assert product(table, tmp_path / "g.onnx") == {"words.steps", "words.scales"}
+    session = opened(tmp_path / "g.onnx")
+    x = np.random.default_rng(3).normal(size=(9, 1, WIDTH)).astype(np.float32)
+    found, wanted = session.run(None, {"x": x})[0], x @ table.T
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+    for row in range(len(x)):
+        alone = session.run(None, {"x": x[row : row + 1]})[0]
+        np.testing.assert_allclose(alone[0], found[row], atol=1e-5 * np.abs(wanted).max())
+
+
+def test_other_products_stay(tmp_path):
+    wide = np.random.default_rng(4).normal(size=(VOCABULARY, WIDTH)).astype(np.float32)
+    assert product(wide, tmp_path / "wide.onnx") == {"words"}
+    assert product(of_blocks(), tmp_path / "narrow.onnx") == {"words"}
 
 
 def test_a_block_of_zeros_is_one():

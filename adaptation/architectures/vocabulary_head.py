@@ -1,0 +1,123 @@
+"""An encoder's head for masked words where it reads several layers, kept beside the checkpoint.
+
+A sentence encoder's last layer has forgotten which words it read. So its head reads a linear map of
+several layers, and may know fewer pieces than the base reads. The file is no part of the base's
+digest: modules change what the head reads, and fit whichever head is there.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adaptation.architectures.encoder import EncoderArchitecture
+
+HEAD_FILE = "fill_mask.safetensors"
+LAYERS, PIECES = "layers", "pieces"
+"""Tensors of the file beside the head's own: numbers of layers, and ids of pieces."""
+
+
+class LayerMix(nn.Module):
+    """Layers, each normed without weights, side by side under one linear map to D.
+
+    It catches what the layers give and hands the head its mix in place of the last layer's output.
+    """
+
+    def __init__(self, architecture: EncoderArchitecture, layers: tuple[int, ...]) -> None:
+        """``layers`` are counted from 1; the last is the base's own last, with which it begins."""
+        super().__init__()
+        width = architecture.width
+        self.layers = layers
+        self.map = nn.Linear(len(layers) * width, width)
+        with torch.no_grad():
+            self.map.weight.zero_()
+            self.map.weight[:, -width:] = torch.eye(width)
+            self.map.bias.zero_()
+        self.held: list[Tensor] = []
+        """What the layers gave in the run that is under way."""
+        stack = architecture.stacks()[0].layers
+        for place, layer in enumerate(layers):
+            stack[layer - 1].register_forward_hook(self._keeping(place))
+        architecture.vocabulary_head().register_forward_pre_hook(self._before_head)
+
+    def forward(self, *hidden: Tensor) -> Tensor:
+        """Outputs of the layers ``[..., D]`` → ``[..., D]``."""
+        normed = [functional.layer_norm(each, (self.map.out_features,)) for each in hidden]
+        return self.map(torch.cat(normed, dim=-1))
+
+    def _keeping(self, place: int) -> Any:
+        def keep(_: nn.Module, __: object, output: Any) -> None:
+            if place == 0:
+                self.held = []
+            self.held.append(output[0] if isinstance(output, tuple) else output)
+
+        return keep
+
+    def _before_head(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """A head that is run by itself reads what it is given, and not an earlier run's layers."""
+        held, self.held = self.held, []
+        if not held or inputs[0] is not held[-1]:
+            return None
+        return (self(*held), *inputs[1:])
+
+
+def limit_vocabulary(architecture: EncoderArchitecture, pieces: Tensor) -> None:
+    """Leaves the head the rows of some pieces ``[V']``: what it gives are places among them."""
+    whole: Any = architecture.vocabulary
+    limited = nn.Linear(architecture.width, len(pieces), dtype=whole.weight.dtype)
+    limited.weight = nn.Parameter(whole.weight.detach()[pieces], requires_grad=False)
+    limited.bias = nn.Parameter(whole.bias.detach()[pieces])
+    architecture.model.set_output_embeddings(limited)
+    head: Any = architecture.vocabulary_head()
+    if hasattr(head, "bias"):  # XLM-R's own, which its linear shares
+        head.bias = limited.bias
+
+
+def read_layers(folder: Path) -> tuple[int, ...]:
+    """The layers that a base's head reads; none where it has no file of its own."""
+    path = folder / HEAD_FILE
+    if not path.is_file():
+        return ()
+    with safe_open(path, "pt") as file:
+        return tuple(file.get_tensor(LAYERS).tolist())
+
+
+def read_head(architecture: EncoderArchitecture, folder: Path) -> None:
+    """Gives a base the head that lies beside it, if one does."""
+    if not (folder / HEAD_FILE).is_file():
+        return
+    tensors = load_file(folder / HEAD_FILE)
+    architecture.pieces = tensors.pop(PIECES).long()
+    mix = LayerMix(architecture, tuple(tensors.pop(LAYERS).tolist()))
+    architecture.mix = mix
+    with torch.no_grad():
+        for name, parameter in own_parameters(architecture).items():
+            if parameter.shape == tensors[name].shape:
+                parameter.copy_(tensors[name])
+            else:  # the bias of known pieces; others are as unlikely as the least of them
+                parameter.fill_(float(tensors[name].min()))
+                parameter[architecture.pieces] = tensors[name].float()
+
+
+def write_head(architecture: EncoderArchitecture, folder: Path) -> None:
+    """Writes a base's head beside it, in halves."""
+    assert architecture.mix is not None, "only such heads have a file"
+    assert architecture.pieces is not None, "they come together"
+    own = own_parameters(architecture)
+    tensors = {name: each.detach().half().contiguous() for name, each in own.items()}
+    tensors[LAYERS] = torch.tensor(architecture.mix.layers, dtype=torch.int32)
+    tensors[PIECES] = architecture.pieces.int()
+    save_file(tensors, folder / HEAD_FILE)
+
+
+def own_parameters(architecture: EncoderArchitecture) -> dict[str, nn.Parameter]:
+    """What the head has of its own: all but the word table that it shares."""
+    shared = architecture.vocabulary.get_parameter("weight")
+    head = architecture.vocabulary_head().named_parameters()
+    found = {name: each for name, each in head if each is not shared}
+    mix = {} if architecture.mix is None else dict(architecture.mix.named_parameters(prefix="mix"))
+    return found | mix
