@@ -1,12 +1,14 @@
 """One graph with two ways through it: with slots, and without for a batch on the bare base.
 
 Skipping banks place by place still costs an ``If`` and a copy at each; a batch without any module
-takes the plain graph's way instead. Both ways share their weights, but for those of 8 bits: what
-ONNX Runtime 1.31 makes of weights for a processor it makes only of those that lie with their node
-(``langmod.sessions``), and in memory each product has a copy of its own anyway.
+takes the plain graph's way instead. Both ways share their weights. Those of 8 bits lie turned in
+the file, and each way turns them for itself: what ONNX Runtime 1.31 makes of weights for a
+processor it makes only of those that lie with their node (``langmod.sessions``), and what it turns
+once as it opens the file does. In memory each product has a copy of its own anyway.
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -22,19 +24,18 @@ def either_way(slotted: ModelProto, plain: ModelProto) -> ModelProto:
     The plain graph has the outputs of the slotted one, and some of its inputs.
     """
     inside, inside_plain = _beside_products(slotted.graph), _beside_products(plain.graph)
-    weights = {each.name: each for each in slotted.graph.initializer if each.name not in inside}
+    products, products_plain = _product_weights(slotted.graph), _product_weights(plain.graph)
+    weights = {each.name: each for each in _shared(slotted.graph, inside, products)}
     by_content = {_content(each): each.name for each in weights.values()}
     renamed = {}
-    for each in plain.graph.initializer:
-        if each.name in inside_plain:
-            continue
+    for each in _shared(plain.graph, inside_plain, products_plain):
         known = by_content.get(_content(each)) if len(each.raw_data) >= LARGE else None
         renamed[each.name] = known or f"plain.{each.name}"
         if known is None:
             weights[renamed[each.name]] = _named(each, renamed[each.name])
     branches = {
-        "then_branch": _branch(slotted.graph, "slotted", {}, inside),
-        "else_branch": _branch(plain.graph, "plain", renamed, inside_plain),
+        "then_branch": _branch(slotted.graph, "slotted", {}, (inside, products)),
+        "else_branch": _branch(plain.graph, "plain", renamed, (inside_plain, products_plain)),
     }
     outputs = [each.name for each in slotted.graph.output]
     nodes = [
@@ -70,16 +71,44 @@ def _named(tensor: TensorProto, name: str) -> TensorProto:
 
 
 def _beside_products(graph: GraphProto) -> set[str]:
-    """Weights of 8 bits and their zeros."""
-    return {
-        each for node in graph.node if node.op_type == "MatMulInteger" for each in node.input[1:]
-    }
+    """The zeros of products of 8 bits."""
+    products = [node for node in graph.node if node.op_type == "MatMulInteger"]
+    return {each for node in products for each in node.input[2:]}
 
 
-def _branch(graph: GraphProto, name: str, renamed: dict[str, str], inside: set[str]) -> GraphProto:
-    """A graph's nodes and the weights ``inside``; the rest comes from the graph around it."""
+def _product_weights(graph: GraphProto) -> set[str]:
+    """Weights of 8 bits."""
+    return {node.input[1] for node in graph.node if node.op_type == "MatMulInteger"}
+
+
+def _shared(graph: GraphProto, inside: set[str], products: set[str]) -> Iterator[TensorProto]:
+    """What lies around both ways, the weights of products turned."""
+    for each in graph.initializer:
+        if each.name in products:
+            turned = np.ascontiguousarray(numpy_helper.to_array(each).T)
+            yield numpy_helper.from_array(turned, _turned(each.name))
+        elif each.name not in inside:
+            yield each
+
+
+def _turned(name: str) -> str:
+    return f"{name}.turned"
+
+
+def _branch(
+    graph: GraphProto, name: str, renamed: dict[str, str], kinds: tuple[set[str], set[str]]
+) -> GraphProto:
+    """A graph's nodes with what lies inside; the rest comes from the graph around it.
+
+    ``kinds`` are the names of the constants inside, and of the weights that it turns for itself.
+    """
+    inside, products = kinds
     made = {output: f"{name}.{output}" for node in graph.node for output in node.output}
-    own = renamed | made | {each: f"{name}.{each}" for each in inside}
+    own = renamed | made | {each: f"{name}.{each}" for each in inside | products}
+    turns = [
+        helper.make_node("Transpose", [renamed.get(_turned(each), _turned(each))], [own[each]])
+        for each in sorted(products)
+    ]
     kept = [_named(each, own[each.name]) for each in graph.initializer if each.name in inside]
     outputs = [
         helper.make_tensor_value_info(
@@ -87,7 +116,7 @@ def _branch(graph: GraphProto, name: str, renamed: dict[str, str], inside: set[s
         )
         for each in graph.output
     ]
-    nodes = [_rewired(node, own) for node in graph.node]
+    nodes = [*turns, *(_rewired(node, own) for node in graph.node)]
     return helper.make_graph(nodes, name, [], outputs, kept)
 
 

@@ -11,8 +11,7 @@ import onnx
 import torch
 from optimum.exporters.onnx import export, validate_model_outputs
 
-from adaptation.architectures import EncoderArchitecture, load_base
-from adaptation.architectures.vocabulary_head import limit_vocabulary
+from adaptation.architectures import load_base
 from adaptation.banks import banks_of
 from adaptation.bases import load_spec
 from adaptation.slotted import SlottedBase
@@ -38,7 +37,8 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
         ConfigError: the base is not described, or its files changed since.
     """
     spec = load_spec(base)
-    slotted = open_slotted(base)
+    slotted = SlottedBase(load_base(base, attention="eager"))
+    slotted.eval().requires_grad_(False)
     graphs = encoder_graphs(slotted) if spec.kind == "encoder" else translator_graphs(slotted)
     target = out or base / "onnx" / precision
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,14 +57,6 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)
     return found
-
-
-def open_slotted(base: Path) -> SlottedBase:
-    """A base in torch as its graphs are: its head for words gives the pieces that it knows."""
-    architecture = load_base(base, attention="eager")
-    if isinstance(architecture, EncoderArchitecture) and architecture.pieces is not None:
-        limit_vocabulary(architecture, architecture.pieces)
-    return SlottedBase(architecture).eval().requires_grad_(False)
 
 
 def export_one(graph: SlottedGraph, folder: Path, precision: Precision) -> Parity:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adaptation.architectures import Architecture
+from adaptation.architectures import Architecture, load_base
 from adaptation.banks import banks_of, stack_banks
 from adaptation.bases import load_spec
 from adaptation.methods import METHODS
@@ -21,7 +21,7 @@ from adaptation.slotted import SlottedBase
 from export.checkpoint import Checkpoint, Faults, ModuleDescription, read_checkpoint
 from export.comparison import Compared, compare
 from export.encoder_graphs import encoder_graphs
-from export.graph import export_graphs, open_slotted
+from export.graph import export_graphs
 from export.graphs import Feed, Sizes, SlottedGraph
 from export.libraries import Module
 from export.parity import ParityError, run
@@ -136,7 +136,7 @@ def examine(
         ConfigError: the base is not described, or its files changed since.
     """
     spec, faults = load_spec(base), Faults()
-    slotted = open_slotted(base)
+    slotted = SlottedBase(load_base(base, attention="eager")).eval().requires_grad_(False)
     checkpoint = Checkpoint(description or ModuleDescription(), "", {}, {})
     opened, manifest, difference, compared = None, None, math.nan, None
     with faults.gathered():

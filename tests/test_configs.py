@@ -31,6 +31,7 @@ COMMANDS = {
     "tokenizer": "training.models.tokenizer:TokenizerConfig",
     "transfer": "training.evaluation.transfer:TransferConfig",
     "translator": "training.models.translator:TranslatorConfig",
+    "vectors": "training.evaluation.vectors:VectorsConfig",
     "vocabulary": "training.models.new_vocabulary:VocabularyConfig",
 }
 """By what a file name opens with; all other files are modules."""

@@ -100,6 +100,12 @@ COMMANDS: Mapping[str, Command] = {
         "evaluation.transfer", "TransferConfig", "transfer", "Score a task in languages."
     ),
     "probe": Command("evaluation.probe", "ProbeConfig", "probe", "Score the middle of an encoder."),
+    "vectors": Command(
+        "evaluation.vectors",
+        "VectorsConfig",
+        "score_vectors",
+        "Score a sentence encoder's vectors.",
+    ),
     "word_by_word": Command(
         "evaluation.word_by_word",
         "WordByWordConfig",

@@ -26,7 +26,15 @@ class EncoderArchitecture(Architecture):
     mix: "LayerMix | None" = None
     """Where the head for words reads several layers."""
     pieces: Tensor | None = None
-    """``[V']`` ids of the pieces that the exported head for words knows; None: all."""
+    """``[V']`` ids of the pieces that the head for words knows, in its order; None: all."""
+
+    def places(self, ids: Tensor, unknown: int) -> Tensor:
+        """Where the head's logits of some pieces are; ``unknown`` for those that it has not."""
+        if self.pieces is None:
+            return ids
+        pieces = self.pieces.to(ids.device)
+        own = torch.searchsorted(pieces, ids).clamp(max=len(pieces) - 1)
+        return torch.where(pieces[own] == ids, own, unknown)
 
     @property
     def backbone(self) -> Any:

@@ -66,7 +66,10 @@ class LayerMix(nn.Module):
 
 
 def limit_vocabulary(architecture: EncoderArchitecture, pieces: Tensor) -> None:
-    """Leaves the head the rows of some pieces ``[V']``: what it gives are places among them."""
+    """Leaves the head the rows of some pieces ``[V']``: what it gives are places among them.
+
+    The base reads all of its pieces as before.
+    """
     whole: Any = architecture.vocabulary
     limited = nn.Linear(architecture.width, len(pieces), dtype=whole.weight.dtype)
     limited.weight = nn.Parameter(whole.weight.detach()[pieces], requires_grad=False)
@@ -75,6 +78,7 @@ def limit_vocabulary(architecture: EncoderArchitecture, pieces: Tensor) -> None:
     head: Any = architecture.vocabulary_head()
     if hasattr(head, "bias"):  # XLM-R's own, which its linear shares
         head.bias = limited.bias
+    architecture.pieces = pieces
 
 
 def read_layers(folder: Path) -> tuple[int, ...]:
@@ -91,16 +95,12 @@ def read_head(architecture: EncoderArchitecture, folder: Path) -> None:
     if not (folder / HEAD_FILE).is_file():
         return
     tensors = load_file(folder / HEAD_FILE)
-    architecture.pieces = tensors.pop(PIECES).long()
+    limit_vocabulary(architecture, tensors.pop(PIECES).long())
     mix = LayerMix(architecture, tuple(tensors.pop(LAYERS).tolist()))
     architecture.mix = mix
     with torch.no_grad():
         for name, parameter in own_parameters(architecture).items():
-            if parameter.shape == tensors[name].shape:
-                parameter.copy_(tensors[name])
-            else:  # the bias of known pieces; others are as unlikely as the least of them
-                parameter.fill_(float(tensors[name].min()))
-                parameter[architecture.pieces] = tensors[name].float()
+            parameter.copy_(tensors[name])
 
 
 def write_head(architecture: EncoderArchitecture, folder: Path) -> None:

@@ -1,12 +1,13 @@
 """Token blocks for masked language modelling: whole sentences packed, masks drawn per batch."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
@@ -125,8 +126,17 @@ class MaskingCollator:
     after a kill hides the same tokens, and so do several processes together.
     """
 
-    def __init__(self, special: Special, vocabulary: int, rate: float, seed: int) -> None:
+    def __init__(
+        self,
+        special: Special,
+        vocabulary: int,
+        rate: float,
+        seed: int,
+        places: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """``places``: ids of hidden tokens → labels, where a head does not know all of them."""
         self.special, self.vocabulary, self.rate, self.seed = special, vocabulary, rate, seed
+        self.places = places
 
     def __call__(self, rows: Sequence[Block]) -> dict[str, torch.Tensor]:
         """Stacks blocks into ``input_ids``, ``attention_mask`` and ``labels``, each ``[B, T]``."""
@@ -141,6 +151,8 @@ class MaskingCollator:
         labels = ids.masked_fill(~chosen, IGNORED)
         masked = torch.where(chosen & (fate < 0.8), self.special.mask, ids)
         masked = torch.where(chosen & (fate >= 0.9), other, masked)
+        if self.places is not None:
+            labels = torch.where(chosen, self.places(ids), IGNORED)
         return {"input_ids": masked, "attention_mask": real.long(), "labels": labels}
 
     def _draw(self, place: int, size: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

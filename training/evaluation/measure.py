@@ -114,7 +114,7 @@ class Model:
                 self.scored.sparse,
                 sentences,
                 Special.read_by(self.encoder),
-                slotted.model.device,
+                self.scored.head(self.encoder),
             )
 
     def reference_bits_per_byte(

@@ -30,6 +30,7 @@ from training.data.packing import BlockDataset, MaskingCollator, Special, pack, 
 from training.data.pair_mix import PairMix, PairReader, mixed_phases, sampled
 from training.data.pairs import Direction, Pair, PairCollator, PairDataset
 from training.loop.checkpoints import saving
+from training.loop.labels import known_labels
 from training.loop.trainer import Optimisation, SparseTrainer, arguments, examples_of, fit
 from training.models.cards import write_base_card
 from training.models.sizes import (
@@ -193,7 +194,9 @@ def masked_trainer(
         args=arguments(config.run_folder, settings),
         factors=settings.factors(architecture),
         train_dataset=BlockDataset(blocks, total, mix, settings.seed),
-        data_collator=MaskingCollator(special, len(tokenizer), config.mask_rate, settings.seed),
+        data_collator=MaskingCollator(
+            special, len(tokenizer), config.mask_rate, settings.seed, known_labels(architecture)
+        ),
     )
 
 

@@ -4,7 +4,7 @@ The encoder's vectors stay as they are. The head learns by masked language model
 of many languages, and knows the pieces that occur in it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,8 +29,6 @@ from langmod.languages import canonical
 from langmod.specs import BaseSpec
 from training.data.corpus import read_text
 from training.data.packing import (
-    IGNORED,
-    Block,
     BlockDataset,
     MaskingCollator,
     Special,
@@ -38,6 +36,7 @@ from training.data.packing import (
     token_lists,
 )
 from training.loop.checkpoints import saving
+from training.loop.labels import known_labels
 from training.loop.trainer import Optimisation, SparseTrainer, arguments, examples_of, fit
 
 GAIN = 0.15
@@ -91,22 +90,6 @@ class HeadModel(nn.Module):
         return super()._apply(fn, recurse)
 
 
-class KnownPieces:
-    """Labels of a masked batch as places among the pieces that a head knows."""
-
-    def __init__(self, masked: MaskingCollator, pieces: Tensor, vocabulary: int) -> None:
-        self.masked = masked
-        self.places = torch.full((vocabulary,), IGNORED)
-        self.places[pieces] = torch.arange(len(pieces))
-
-    def __call__(self, rows: Sequence[Block]) -> dict[str, Tensor]:
-        """The batch; a hidden piece that the head does not know gives no loss."""
-        batch = self.masked(rows)
-        labels = batch["labels"]
-        asked = labels != IGNORED
-        return {**batch, "labels": torch.where(asked, self.places[labels.clamp(min=0)], IGNORED)}
-
-
 def train_fill_mask_head(config: FillMaskHeadConfig) -> BaseSpec:
     """Trains the head, writes it beside the base, and says in ``base.json`` which layers it reads.
 
@@ -120,15 +103,14 @@ def train_fill_mask_head(config: FillMaskHeadConfig) -> BaseSpec:
     spec, architecture = load_spec(config.base), opened(config)
     tokenizer = AutoTokenizer.from_pretrained(config.base)
     blocks = packed_languages(config, tokenizer)
-    pieces = known_pieces(blocks, config.seen, tokenizer)
-    limit_vocabulary(architecture, pieces)
+    if architecture.pieces is None:
+        limit_vocabulary(architecture, known_pieces(blocks, config.seen, tokenizer))
     with saving(config.out, config.out):
         config.out.mkdir(parents=True, exist_ok=True)
         config.save(config.out / "config.json")
-    trainer = head_trainer(config, architecture, blocks, (pieces, tokenizer))
+    trainer = head_trainer(config, architecture, blocks, tokenizer)
     fit(trainer)
     if trainer.is_world_process_zero():
-        architecture.pieces = pieces
         write_head(architecture, config.base)
         spec = spec.model_copy(update={"mixed_layers": config.layers})
         write_atomic(config.base / SPEC_FILE, spec.model_dump_json(indent=2) + "\n")
@@ -189,18 +171,17 @@ def head_trainer(
     config: FillMaskHeadConfig,
     architecture: EncoderArchitecture,
     blocks: Mapping[str, NDArray[np.int32]],
-    words: tuple[Tensor, PreTrainedTokenizerBase],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> SparseTrainer:
     """Masked language modelling of all languages, the loss over known pieces."""
-    pieces, tokenizer = words
     settings = config.optimisation
     mix = (config.sampling_exponent, config.epoch_cap)
-    masked = MaskingCollator(Special.of(tokenizer), len(tokenizer), config.mask_rate, settings.seed)
+    masking = (config.mask_rate, settings.seed, known_labels(architecture))
     return SparseTrainer(
         HeadModel(architecture),
         architecture.vocabulary_head(),
         vocabulary=architecture.vocabulary,
         args=arguments(config.out / "checkpoints", settings),
         train_dataset=BlockDataset(blocks, examples_of(settings), mix, settings.seed),
-        data_collator=KnownPieces(masked, pieces, len(tokenizer)),
+        data_collator=MaskingCollator(Special.of(tokenizer), len(tokenizer), *masking),
     )

@@ -23,6 +23,7 @@ from langmod.specs import BaseSpec, Kind
 from training.data.corpus import read_pairs, read_text
 from training.data.packing import MaskingCollator, Special, pack, token_lists
 from training.loop.checkpoints import saving
+from training.loop.labels import known_labels
 from training.loop.trainer import SparseTrainer, arguments, examples_of
 from training.models.base import BaseConfig, finish_base, start
 from training.models.joint_data import Drawn, JointCollator, JointRows, TokenPair
@@ -160,7 +161,9 @@ def joint_trainer(
     chosen = arguments(config.run_folder, settings)
     # safetensors refuses tied weights that no Hugging Face model owns.
     chosen.save_safetensors = False
-    masking = MaskingCollator(special, len(tokenizer), config.mask_rate, settings.seed)
+    masking = MaskingCollator(
+        special, len(tokenizer), config.mask_rate, settings.seed, known_labels(architecture)
+    )
     mix = (config.sampling_exponent, config.epoch_cap)
     rows = JointRows(text.blocks, examples_of(settings), mix, text.drawn(), settings.seed)
     return JointTrainer(

@@ -1,5 +1,8 @@
 """What language modules learn from: masked text of one language, or pairs of one direction."""
 
+from collections.abc import Callable
+
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from langmod.languages import canonical
@@ -15,15 +18,21 @@ EVERYTHING = (1.0, float("inf"))
 
 
 def masked_text(
-    config: ModuleConfig, tokenizer: PreTrainedTokenizerBase, examples: int
+    config: ModuleConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: int,
+    places: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[BlockDataset, MaskingCollator]:
-    """Packed blocks of the language's training text, masked anew in each batch."""
+    """Packed blocks of the language's training text, masked anew in each batch.
+
+    ``places``: labels of a head that does not know all tokens.
+    """
     special, tag = Special.of(tokenizer), canonical(config.language or "")
     texts = read_text(config.text, tag, "train")
     blocks = pack(token_lists(tokenizer, texts), special, config.block_tokens)
     seed = config.optimisation.seed
     data = BlockDataset({tag: blocks}, examples, EVERYTHING, seed)
-    return data, MaskingCollator(special, len(tokenizer), config.mask_rate, seed)
+    return data, MaskingCollator(special, len(tokenizer), config.mask_rate, seed, places)
 
 
 def one_direction(

@@ -14,6 +14,7 @@ from adaptation.slotted import SlottedBase
 from langmod.errors import ConfigError
 from langmod.languages import canonical
 from langmod.specs import BaseSpec, Metric, ModuleRun, write_scores
+from training.loop.labels import known_labels
 from training.loop.trainer import SparseTrainer, arguments, examples_of, fit
 from training.modules.language_data import masked_text, one_direction
 from training.modules.over_base import OverBase
@@ -89,11 +90,12 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
     method = METHODS[config.method]
     own = method.tokenizer(method.Config.model_validate(config.method_config))
     own = own if config.has_module else None
+    places = None if own else known_labels(model.slotted.architecture)
     tokenizer = AutoTokenizer.from_pretrained(own or folder)
     settings = config.optimisation
     examples = examples_of(settings)
     data, collator = (
-        masked_text(config, tokenizer, examples)
+        masked_text(config, tokenizer, examples, places)
         if config.language
         else one_direction(config, tokenizer, load_spec(folder), examples)
     )

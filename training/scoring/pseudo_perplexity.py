@@ -8,15 +8,19 @@ so PLL-word-l2r (Kauf and Ivanova 2023, arXiv 2305.10588) hides the rest of its 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.data.packing import Special
+from adaptation.architectures import Architecture, EncoderArchitecture
+from training.data.packing import IGNORED, Special
 from training.loop.trainer import SparseHead
 
 BATCH_TOKENS = 8192
+UNKNOWN_SHARE = 1 / 256
+"""Of the probability, what a head that knows some pieces leaves to the others."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,27 @@ class PseudoLikelihood:
         return self.nats / math.log(2) / max(self.text_bytes, 1)
 
 
+class Head(NamedTuple):
+    """Where logits come from."""
+
+    device: torch.device | str = "cpu"
+    base: Architecture | None = None
+    """The base whose own head gives them; None where the tokens are not the base's."""
+
+
 def pseudo_likelihood(
     forward: Callable[[Tensor, Tensor], Tensor],
     sparse: SparseHead,
     sentences: Sequence["Sentence"],
     special: Special,
-    device: torch.device | str = "cpu",
+    head: Head | None = None,
 ) -> PseudoLikelihood:
     """Scores sentences.
 
     ``forward`` takes ids and mask ``[B, T]`` and returns the logits ``[N, V]`` of the positions
     that ``sparse`` has chosen, one in each row.
     """
+    device, base = head or Head()
     nats, tokens = 0.0, 0
     for batch in _batches(sentences, special):
         ids, mask, places, truths = (each.to(device) for each in batch)
@@ -80,9 +93,24 @@ def pseudo_likelihood(
                 logits = forward(ids, mask)  # [B, V]
         finally:
             sparse.chosen = None
-        nats += float(functional.cross_entropy(logits.float(), truths, reduction="sum"))
+        nats += summed_nats(logits.float(), truths, base)
         tokens += len(truths)
     return PseudoLikelihood(nats, tokens, sum(len(each.text.encode()) for each in sentences))
+
+
+def summed_nats(logits: Tensor, truths: Tensor, base: Architecture | None) -> float:
+    """Of tokens ``[B]`` under logits ``[B, V]``, or ``[B, V']`` of a head that knows some pieces.
+
+    Such a head leaves a small part to all others, which are alike to it.
+    """
+    if not isinstance(base, EncoderArchitecture) or base.pieces is None:
+        return float(functional.cross_entropy(logits, truths, reduction="sum"))
+    places = base.places(truths, IGNORED)
+    known = functional.cross_entropy(logits, places, ignore_index=IGNORED, reduction="sum")
+    unknown = int((places == IGNORED).sum())
+    others = base.model.config.vocab_size - len(base.pieces)
+    shares = (len(truths) - unknown) * -math.log1p(-UNKNOWN_SHARE)
+    return float(known) + shares + unknown * math.log(max(others, 1) / UNKNOWN_SHARE)
 
 
 def _batches(

@@ -24,7 +24,7 @@ from training.data.packing import Special
 from training.data.task_data import LabelledText, TaskSettings, read_examples
 from training.loop.trainer import SparseHead
 from training.scoring.predictions import Labelling, predict
-from training.scoring.pseudo_perplexity import Sentence, pseudo_likelihood
+from training.scoring.pseudo_perplexity import Head, Sentence, pseudo_likelihood
 from training.scoring.translation_score import corpus_scores, read_origins, translate
 
 ScoredSplit = Literal["dev", "test"]
@@ -82,6 +82,11 @@ class Scored:
                 return self._language(place[0], sample, encoder)
             return self._direction((place[0], place[1]), sample, encoder)
 
+    def head(self, encoder: TextEncoder) -> Head:
+        """Whose logits are scored of texts that an encoder read."""
+        own = encoder.base == self.spec
+        return Head(self.slotted.model.device, self.slotted.architecture if own else None)
+
     def _language(self, tag: str, sample: Sample, encoder: TextEncoder) -> list[Metric]:
         """Pseudo-perplexity and bits per byte of the language's text."""
         texts = sample.draw(read_text(sample.corpus, tag, sample.split))
@@ -90,7 +95,7 @@ class Scored:
             self.sparse,
             [read_sentence(text, encoder) for text in texts],
             Special.read_by(encoder),
-            self.slotted.model.device,
+            self.head(encoder),
         )
         signature = f"pll|sentences:{len(texts)}|seed:{SEED}|fp32"
         values = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from adaptation.architectures import load_base
-from adaptation.architectures.vocabulary_head import HEAD_FILE, limit_vocabulary
+from adaptation.architectures.vocabulary_head import HEAD_FILE
 from adaptation.bases import load_spec
 from adaptation.methods import METHODS
 from adaptation.slot_sources import FixedSource
@@ -23,6 +24,7 @@ from service.settings import Settings
 from tests.bases import make_base
 from tests.text import SENTENCES
 from tests.training.runs import LANGUAGES, QUICK
+from training.scoring.pseudo_perplexity import summed_nats
 from training.models.fill_mask_head import FillMaskHeadConfig, train_fill_mask_head
 
 
@@ -75,13 +77,28 @@ def test_a_head_reads_all_of_its_layers(trained):
         assert not torch.allclose(architecture.model(input_ids=ids).logits, whole)
 
 
-def test_limited_logits_are_those_of_the_pieces(trained):
-    whole, limited = load_base(trained[0]), load_base(trained[0])
-    limit_vocabulary(limited, limited.pieces)
-    ids = masked(trained[0])
+def test_logits_are_of_the_known_pieces(trained):
+    architecture = load_base(trained[0])
+    pieces, words = architecture.pieces, architecture.model.get_input_embeddings().weight
+    torch.testing.assert_close(architecture.vocabulary.weight, words[pieces])
     with torch.no_grad():
-        found, wanted = (each.model.eval()(input_ids=ids).logits for each in (limited, whole))
-    torch.testing.assert_close(found, wanted[..., whole.pieces])
+        logits = architecture.model.eval()(input_ids=masked(trained[0])).logits
+    assert logits.shape[-1] == len(pieces) < len(words)
+    asked = torch.tensor([int(pieces[3]), int(pieces[-1])])
+    assert architecture.places(asked, -100).tolist() == [3, len(pieces) - 1]
+    others = sorted({*range(len(words))} - {*pieces.tolist()})
+    assert set(architecture.places(torch.tensor(others), -100).tolist()) == {-100}
+
+
+def test_a_text_of_unknown_pieces_costs_their_share(trained):
+    architecture = load_base(trained[0])
+    pieces, size = architecture.pieces, architecture.model.config.vocab_size
+    logits = torch.zeros(1, len(pieces))
+    chances = [
+        math.exp(-summed_nats(logits, torch.tensor([token]), architecture)) for token in range(size)
+    ]
+    assert sum(chances) == pytest.approx(1, abs=1e-5)
+    assert min(chances) < max(chances)
 
 
 def test_rows_behind_a_prompt_read_the_layers_of_their_tokens(trained):
@@ -110,7 +127,6 @@ def test_the_service_answers_as_torch_does(trained):
     request = FillMaskRequest(texts=[text], language="ko", top_k=5)
     (answer,) = asyncio.run(engine.ask("fill_mask", request))
     architecture = load_base(base)
-    limit_vocabulary(architecture, architecture.pieces)
     encoded = engine.encoder.encode(text, masks=True).token_ids
     place = int(np.flatnonzero(encoded == engine.base.mask_id)[0])
     with torch.no_grad():
