@@ -25,8 +25,8 @@ from langmod.languages import canonical
 from langmod.specs import Metric
 from langmod.tasks.embed import prefixed
 from training.evaluation.probe import nearest
-from training.scoring.score import Scored, ScoredSplit, open_base, texts_digest
 from training.modules.task_run import stacked_tensors
+from training.scoring.score import Scored, ScoredSplit, open_base, texts_digest
 
 BATCH_TOKENS = 4096
 Vectors = NDArray[np.float32]

@@ -24,8 +24,8 @@ from service.settings import Settings
 from tests.bases import make_base
 from tests.text import SENTENCES
 from tests.training.runs import LANGUAGES, QUICK
-from training.scoring.pseudo_perplexity import summed_nats
 from training.models.fill_mask_head import FillMaskHeadConfig, train_fill_mask_head
+from training.scoring.pseudo_perplexity import summed_nats
 
 
 def config_of(base, corpus, out, **changes):
