@@ -1,14 +1,12 @@
 """Encoders: XLM-R, RoBERTa and BERT."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adaptation.architectures.architecture import Architecture, Stack, Sublayer
-
-if TYPE_CHECKING:
-    from adaptation.architectures.vocabulary_head import LayerMix
+from adaptation.architectures.layer_mix import LayerMix
 
 POST_NORM = {
     "attention": Sublayer(
@@ -23,7 +21,7 @@ class EncoderArchitecture(Architecture):
 
     kind = "encoder"
     model_types = ("xlm-roberta", "roberta", "bert")
-    mix: "LayerMix | None" = None
+    mix: LayerMix | None = None
     """Where the head for words reads several layers."""
     pieces: Tensor | None = None
     """``[V']`` ids of the pieces that the head for words knows, in its order; None: all."""

@@ -12,57 +12,20 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from adaptation.architectures.encoder import EncoderArchitecture
+from adaptation.architectures.layer_mix import LayerMix
 
 HEAD_FILE = "fill_mask.safetensors"
 LAYERS, PIECES = "layers", "pieces"
 """Tensors of the file beside the head's own: numbers of layers, and ids of pieces."""
 
 
-class LayerMix(nn.Module):
-    """Layers, each normed without weights, side by side under one linear map to D.
-
-    It catches what the layers give and hands the head its mix in place of the last layer's output.
-    """
-
-    def __init__(self, architecture: EncoderArchitecture, layers: tuple[int, ...]) -> None:
-        """``layers`` are counted from 1; the last is the base's own last, with which it begins."""
-        super().__init__()
-        width = architecture.width
-        self.layers = layers
-        self.map = nn.Linear(len(layers) * width, width)
-        with torch.no_grad():
-            self.map.weight.zero_()
-            self.map.weight[:, -width:] = torch.eye(width)
-            self.map.bias.zero_()
-        self.held: list[Tensor] = []
-        """What the layers gave in the run that is under way."""
-        stack = architecture.stacks()[0].layers
-        for place, layer in enumerate(layers):
-            stack[layer - 1].register_forward_hook(self._keeping(place))
-        architecture.vocabulary_head().register_forward_pre_hook(self._before_head)
-
-    def forward(self, *hidden: Tensor) -> Tensor:
-        """Outputs of the layers ``[..., D]`` → ``[..., D]``."""
-        normed = [functional.layer_norm(each, (self.map.out_features,)) for each in hidden]
-        return self.map(torch.cat(normed, dim=-1))
-
-    def _keeping(self, place: int) -> Any:
-        def keep(_: nn.Module, __: object, output: Any) -> None:
-            if place == 0:
-                self.held = []
-            self.held.append(output[0] if isinstance(output, tuple) else output)
-
-        return keep
-
-    def _before_head(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        """A head that is run by itself reads what it is given, and not an earlier run's layers."""
-        held, self.held = self.held, []
-        if not held or inputs[0] is not held[-1]:
-            return None
-        return (self(*held), *inputs[1:])
+def mix_layers(architecture: EncoderArchitecture, layers: tuple[int, ...]) -> None:
+    """Has the head read some layers, counted from 1; the last of them is the base's own last."""
+    mix = LayerMix(architecture.width, layers)
+    mix.catch(architecture.stacks()[0].layers, architecture.vocabulary_head())
+    architecture.mix = mix
 
 
 def limit_vocabulary(architecture: EncoderArchitecture, pieces: Tensor) -> None:
@@ -96,8 +59,7 @@ def read_head(architecture: EncoderArchitecture, folder: Path) -> None:
         return
     tensors = load_file(folder / HEAD_FILE)
     limit_vocabulary(architecture, tensors.pop(PIECES).long())
-    mix = LayerMix(architecture, tuple(tensors.pop(LAYERS).tolist()))
-    architecture.mix = mix
+    mix_layers(architecture, tuple(tensors.pop(LAYERS).tolist()))
     with torch.no_grad():
         for name, parameter in own_parameters(architecture).items():
             parameter.copy_(tensors[name])

@@ -17,8 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from adaptation.architectures import EncoderArchitecture, load_base
 from adaptation.architectures.vocabulary_head import (
-    LayerMix,
     limit_vocabulary,
+    mix_layers,
     own_parameters,
     write_head,
 )
@@ -135,7 +135,7 @@ def opened(config: FillMaskHeadConfig) -> EncoderArchitecture:
             "remove it to train another"
         )
     if architecture.mix is None:
-        architecture.mix = LayerMix(architecture, config.layers)
+        mix_layers(architecture, config.layers)
         for module in architecture.vocabulary_head().modules():
             if isinstance(module, nn.LayerNorm):
                 module.weight.data.fill_(GAIN)

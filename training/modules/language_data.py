@@ -28,11 +28,16 @@ def masked_text(
     ``places``: labels of a head that does not know all tokens.
     """
     special, tag = Special.of(tokenizer), canonical(config.language or "")
-    texts = read_text(config.text, tag, "train")
-    blocks = pack(token_lists(tokenizer, texts), special, config.block_tokens)
+    blocks = pack(token_lists(tokenizer, training_text(config)), special, config.block_tokens)
     seed = config.optimisation.seed
     data = BlockDataset({tag: blocks}, examples, EVERYTHING, seed)
     return data, MaskingCollator(special, len(tokenizer), config.mask_rate, seed, places)
+
+
+def training_text(config: ModuleConfig) -> list[str]:
+    """What a language module learns from."""
+    texts = read_text(config.text, canonical(config.language or ""), "train")
+    return texts[: config.max_sentences]
 
 
 def one_direction(

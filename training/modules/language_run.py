@@ -1,15 +1,16 @@
 """One language module from text to checkpoint and scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
-from transformers import AutoTokenizer
+from torch.utils.data import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from adaptation.bases import load_spec
 from adaptation.methods import METHODS
 from adaptation.rows import prompt_length
-from adaptation.slot_sources import FixedSource
 from adaptation.slotted import SlottedBase
 from langmod.errors import ConfigError
 from langmod.languages import canonical
@@ -17,21 +18,12 @@ from langmod.specs import BaseSpec, Metric, ModuleRun, write_scores
 from training.loop.labels import known_labels
 from training.loop.trainer import SparseTrainer, arguments, examples_of, fit
 from training.modules.language_data import masked_text, one_direction
-from training.modules.over_base import OverBase
+from training.modules.language_model import LanguageModel
 from training.modules.runs import describe_run, keep_base, own_encoder, save_run
+from training.modules.sentence_vectors import VectorLanguageModel, text_and_pairs
 from training.modules.settings import ModuleConfig
 from training.modules.two_phases import freeze_unread_words
 from training.scoring.score import Sample, Scored, ScoredSplit
-
-
-class LanguageModel(OverBase):
-    """A base whose language module learns; the forward is Hugging Face's own."""
-
-    def forward(self, **features: Tensor) -> object:
-        """The Hugging Face output, logits through the language module."""
-        named = {f"language.{name}": tensor for name, tensor in self.tensors().items()}
-        with self.slotted.using(FixedSource(named)):
-            return self.slotted.model(**features)
 
 
 def train_language(
@@ -50,7 +42,11 @@ def train_language(
     check_room(config, spec, prompt_length(tensors))
     method = METHODS[config.method]
     settings = method.Config.model_validate(config.method_config)
-    model = LanguageModel(slotted, tensors, learns=config.base_learns)
+    model = (
+        LanguageModel(slotted, tensors, learns=config.base_learns)
+        if config.vectors is None
+        else VectorLanguageModel(slotted, tensors, config.base_learns).of_pairs(config.vectors)
+    )
     freeze_unread_words(config, slotted.architecture)
     model.freeze_layers(method.frozen_layers(settings, slotted.architecture) if tensors else {})
     trainer = language_trainer(config, model, folder)
@@ -94,11 +90,7 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
     tokenizer = AutoTokenizer.from_pretrained(own or folder)
     settings = config.optimisation
     examples = examples_of(settings)
-    data, collator = (
-        masked_text(config, tokenizer, examples, places)
-        if config.language
-        else one_direction(config, tokenizer, load_spec(folder), examples)
-    )
+    data, collator = language_examples(config, tokenizer, load_spec(folder), (examples, places))
     chosen = arguments(config.out / "checkpoints", settings, saves=config.train != "base")
     # safetensors refuses the tied weights of a base that is saved as a part of a model.
     chosen.save_safetensors = not config.base_learns
@@ -114,6 +106,21 @@ def language_trainer(config: ModuleConfig, model: LanguageModel, folder: Path) -
         train_dataset=data,
         data_collator=collator,
     )
+
+
+def language_examples(
+    config: ModuleConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: BaseSpec,
+    wanted: tuple[int, Callable[[Tensor], Tensor] | None],
+) -> tuple[Dataset[Any], Callable[[Any], dict[str, Tensor]]]:
+    """What a run reads, and how it is put into batches; ``wanted``: how many, and their labels."""
+    examples, places = wanted
+    if not config.language:
+        return one_direction(config, tokenizer, spec, examples)
+    if config.vectors is not None:
+        return text_and_pairs(config, tokenizer, spec, examples, places)
+    return masked_text(config, tokenizer, examples, places)
 
 
 def _language_fields(config: ModuleConfig) -> dict[str, object]:

@@ -6,12 +6,27 @@ from typing import Literal
 from pydantic import Field, JsonValue, ValidationError
 
 from adaptation.methods import METHODS
-from langmod.config import RunConfig, describe
+from langmod.config import Frozen, RunConfig, describe
 from langmod.errors import ConfigError
 from langmod.specs import Role
 from training.data.pair_mix import PairMix
 from training.data.task_data import TaskSettings
 from training.loop.trainer import Optimisation
+
+
+class VectorSettings(Frozen):
+    """What a language module of a sentence encoder learns from pairs with the pivot."""
+
+    pivot: str = "en"
+    pairs: int = Field(default=3, ge=1)
+    """With each block of the batch."""
+    distil: float = 5.0
+    """Weight of the distance (1 less the cosine) to the bare base's vector of the pivot's side."""
+    contrast: float = 0.3
+    """Weight of telling it from the vectors of the batch's other pairs."""
+    temperature: float = 0.02
+    tokens: int = 64
+    """Longer sentences are cut."""
 
 
 class ModuleConfig(RunConfig):
@@ -42,6 +57,10 @@ class ModuleConfig(RunConfig):
     """Language module of a translator: its direction."""
     corpus: Path | None = None
     """Language modules: where their text is."""
+    max_sentences: int | None = None
+    """Language module of an encoder: at most so many training sentences, the first ones."""
+    vectors: VectorSettings | None = None
+    """Language module of an encoder: pairs beside the masked text; None: none."""
     task: TaskSettings | None = None
     language_modules: str | None = None
     """Task modules: what to stack on, a path with ``{language}`` to runs or published modules;
@@ -80,16 +99,7 @@ class ModuleConfig(RunConfig):
             faults.append(f"method is {self.method!r}; allowed: {', '.join(METHODS)}")
         else:
             faults += self._settings_faults()
-        if self.role == "task" and self.task is None:
-            faults.append("a task module needs `task`")
-        if self.role == "language" and self.corpus is None:
-            faults.append("a language module needs `corpus`")
-        if self.role == "language" and not (self.language or (self.source and self.target)):
-            faults.append("a language module needs `language`, or `source` and `target`")
-        if self.role == "task" and (self.train == "both" or self.start_from is not None):
-            faults.append("`train: both` and `start_from` are for language modules")
-        if not self.source and (self.mixed_in != PairMix() or self.max_pairs):
-            faults.append("`mixed_in` and `max_pairs` are for directions of a translator")
+        faults += self._role_faults()
         if faults:
             raise ConfigError(f"{self.name}: {'; '.join(faults)}")
         return self
@@ -103,6 +113,25 @@ class ModuleConfig(RunConfig):
     def base_learns(self) -> bool:
         """Whether the base does."""
         return self.train in ("base", "both")
+
+    def _role_faults(self) -> list[str]:
+        rules = {
+            "a task module needs `task`": self.role == "task" and self.task is None,
+            "a language module needs `corpus`": self.role == "language" and self.corpus is None,
+            "a language module needs `language`, or `source` and `target`": (
+                self.role == "language" and not (self.language or (self.source and self.target))
+            ),
+            "`train: both` and `start_from` are for language modules": (
+                self.role == "task" and (self.train == "both" or self.start_from is not None)
+            ),
+            "`vectors` is for language modules of encoders": (
+                self.vectors is not None and not self.language
+            ),
+            "`mixed_in` and `max_pairs` are for directions of a translator": (
+                not self.source and (self.mixed_in != PairMix() or self.max_pairs is not None)
+            ),
+        }
+        return [fault for fault, broken in rules.items() if broken]
 
     def _settings_faults(self) -> list[str]:
         try:
