@@ -48,28 +48,20 @@ format: $(DEV)
 demo: $(DEV)
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
-# A result is measured once and kept; remove its file to measure again. An experiment in a folder
-# is of the one command that the folder is named after.
-EXPERIMENTS := $(notdir $(basename $(wildcard benchmarks/experiments/*.yaml)))
-OTHERS := $(wildcard benchmarks/experiments/*/*.yaml)
-RESULTS := $(foreach way,load engine,$(EXPERIMENTS:%=benchmarks/results/$(way)/%.json)) \
-  $(OTHERS:benchmarks/experiments/%.yaml=benchmarks/results/%.json)
+# A result is measured once and kept; remove its file to measure again. An experiment is of the
+# kind that its folder is named after.
+EXPERIMENTS := $(wildcard benchmarks/experiments/*/*.yaml)
+RESULTS := $(EXPERIMENTS:benchmarks/experiments/%.yaml=benchmarks/results/%.json)
 
 bench: $(DEV) $(RESULTS)
 	$(BIN)/python -m benchmarks table
-
-benchmarks/results/load/%.json: | benchmarks/experiments/%.yaml $(DEV)
-	$(BIN)/python -m benchmarks load benchmarks/experiments/$*.yaml
-
-benchmarks/results/engine/%.json: | benchmarks/experiments/%.yaml $(DEV)
-	$(BIN)/python -m benchmarks engine benchmarks/experiments/$*.yaml
 
 benchmarks/results/%.json: | benchmarks/experiments/%.yaml $(DEV)
 	$(BIN)/python -m benchmarks $(*D) benchmarks/experiments/$*.yaml
 
 # What is measured on texts needs them, but only while it has no result.
 CORPUS := corpora/mini/card.json
-OF_TEXTS := $(addprefix benchmarks/results/,back-translation/back-translation.json training/masked-text.json)
+OF_TEXTS := $(addprefix benchmarks/results/,translators/back-translation.json training/masked-text.json)
 $(filter-out $(wildcard $(OF_TEXTS)),$(OF_TEXTS)): | $(CORPUS)
 
 $(CORPUS): training/configs/corpus-mini.yaml | $(DEV)

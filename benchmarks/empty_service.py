@@ -3,22 +3,19 @@
 import bentoml
 from pydantic import BaseModel
 
-TIMEOUT = 330
-"""Seconds, as of our service."""
-
 
 class Echo(BaseModel):
     """What was asked."""
 
-    texts: list[str]
+    results: list[dict[str, str]]
     language: str
 
 
-@bentoml.service(name="empty", traffic={"timeout": TIMEOUT})
+@bentoml.service(name="empty", traffic={"timeout": 330})
 class Empty:
-    """Nothing between the request and the answer."""
+    """Nothing between the request and the answer; the time-out is our service's."""
 
     @bentoml.api
     async def echo(self, texts: list[str], language: str) -> Echo:
         """The same texts."""
-        return Echo(texts=texts, language=language)
+        return Echo(results=[{"text": text} for text in texts], language=language)

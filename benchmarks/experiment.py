@@ -1,274 +1,289 @@
-"""What one experiment asks, of whom and how often: a yaml of ``benchmarks/experiments``."""
+"""What an experiment is: settings from a yaml, arms that are measured in turns, a table's columns.
 
+A kind of experiment is one file of ``benchmarks/kinds`` with a subclass of ``Experiment``; naming
+its ``kind`` registers it, and that name is its command and the folder of its yamls and results.
+"""
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from statistics import median
+from typing import Any, ClassVar, NamedTuple, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
-from langmod.config import Frozen, RunConfig
-from langmod.specs import Precision
-from service.settings import MEBIBYTE
+from benchmarks.turns import fastest, in_turns
+from langmod.config import Frozen, RunConfig, describe, write_atomic
+from langmod.digests import SHORT
+from langmod.errors import ConfigError
+from langmod.machine import Machine, commit, versions
+from langmod.specs import GraphSpec, Precision
 
-Endpoint = Literal["fill_mask", "classify", "tag", "embed", "translate"]
-Arm = Literal["mixed", "by_language", "bare"]
-"""All languages at once; one language after the other; all at once without any module."""
-Traffic = Literal["zipf", "uniform"]
-"""The k-th module is asked for k^-exponent times as often as the first; all as often."""
-Loop = Literal["langmod", "groups", "lines", "padded"]
-"""Ours; run_mlm's own with texts in groups, a line a row, a line a row padded to full length."""
-Size = Literal["nano", "mini", "small"]
-Mix = Literal["bare", "lora", "bottleneck", "every kind", "every kind twice"]
-"""Rows on the bare base; modules of one method, or of every method in turn, one a row; a module of
-each role a row."""
-
-
-class Work(Frozen):
-    """Requests of one kind, the same number in each of its languages."""
-
-    endpoint: Endpoint
-    languages: tuple[str, ...]
-    """Of the texts."""
-    body: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further fields of each request; ``{language}`` in them stands for its language."""
+LIBRARIES = (
+    "accelerate", "adapters", "aiohttp", "bentoml", "ctranslate2", "langmod", "numpy",
+    "onnxruntime-gpu", "optimum", "optimum-onnx", "peft", "tokenizers", "torch", "transformers",
+)  # fmt: skip
+KINDS: dict[str, type["Experiment"]] = {}
+"""Every kind of experiment, by the name of its command."""
+Ways = Mapping[str, Callable[..., Any]]
+"""The settings of an arm that are tried, or the empty name alone → the arm with these."""
+Inputs = Callable[[int], tuple[Any, ...]]
+"""What a call is given in a repetition; 0 is the one before the clock starts."""
+Figures = dict[str, tuple[float, ...]]
 
 
-class Trial(RunConfig):
-    """What all experiments say."""
+def constant(*inputs: object) -> Inputs:
+    """The same in every repetition."""
+    return lambda _: inputs
+
+
+class Point(Frozen):
+    """What was found of one arm in one setting."""
+
+    arm: str
+    setting: str
+    figures: Figures
+    """Name → a number for each repetition, or one for all of them."""
+    how: str = ""
+    """The arm's own settings that were the fastest, where several were tried."""
+
+    def median(self, figure: str) -> float:
+        """The median of a figure over the repetitions."""
+        return median(self.figures[figure])
+
+
+class Column(NamedTuple):
+    """A column of a table: one figure with its spread, or the medians of several."""
+
+    head: str
+    form: str = ".0f"
+    """How each number is formatted."""
+    figures: tuple[str, ...] = ()
+    """The names of the figures; none: the one that the head names."""
+
+
+class Ratio(NamedTuple):
+    """A figure that compares an arm with the first arm of its setting."""
+
+    name: str
+    of: str
+    """The figure that is compared, repetition by repetition: those of one ran side by side."""
+    inverse: bool = False
+    """Whether it is the arm's over the first one's instead of the first one's over the arm's."""
+
+    def figure(self, first: Figures, own: Figures) -> Figures:
+        """The ratio in each repetition."""
+        pair = (own[self.of], first[self.of]) if self.inverse else (first[self.of], own[self.of])
+        return {self.name: tuple(round(a / b, 6) for a, b in zip(*pair, strict=True))}
+
+
+class Aim(Frozen):
+    """The number that a figure's median is to reach, in one or several settings."""
+
+    what: str
+    arm: str
+    against: str | None = None
+    """What the figure is compared with, where that is not the arm."""
+    figure: str = ""
+    """None: the ratio."""
+    settings: tuple[str, ...] = ()
+    """None: all of them."""
+    least: float | None = None
+    most: float | None = None
+    unit: str = ""
+
+    def __str__(self) -> str:
+        """The number with its sign and unit."""
+        return f"{'≤' if self.least is None else '≥'} {self.least or self.most:g}{self.unit}"
+
+    def is_of(self, point: Point) -> bool:
+        """Whether a point is to reach it."""
+        return self.arm == point.arm and (not self.settings or point.setting in self.settings)
+
+    def is_met(self, measured: float) -> bool:
+        """Whether a number is enough, or little enough."""
+        return measured >= self.least if self.least is not None else measured <= (self.most or 0)
+
+
+class Experiment(RunConfig):
+    """What all experiments say, and how all are measured."""
+
+    kind: ClassVar[str]
+    heads: ClassVar[tuple[str, str]] = ("", "system")
+    """What the columns of settings and arms are called."""
+    columns: ClassVar[tuple[Column, ...]]
+    ratio: ClassVar[Ratio | None] = None
+    plotted: ClassVar[tuple[str, ...]] = ()
+    """The figures that are drawn over the settings."""
+    caption: ClassVar[str]
+    """What the title leaves open, with settings in braces."""
 
     name: str
     title: str
-    """Over its table."""
-    models: Path = Path("models")
-    precision: Precision = "int8"
+    """The first words of the caption of its table."""
+    note: str = ""
+    """The last words of the caption."""
+    aims: tuple[Aim, ...] = ()
     threads: int = Field(default=2, ge=1)
     """Threads of one graph run."""
     seed: int = 1
+    repetitions: int = Field(default=5, ge=0)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        """Registers the class if it names a kind."""
+        if "kind" in cls.__dict__:
+            KINDS[cls.kind] = cls
+
+    @abstractmethod
+    def opened(self, stack: ExitStack) -> Mapping[str, Ways]:
+        """Every arm; what is to be closed in the end is put on the stack."""
+
+    @abstractmethod
+    def settings(self) -> Iterator[tuple[str, Inputs]]:
+        """Every setting with what the arms are given in it."""
+
+    def figures(
+        self, arm: str, answers: Mapping[str, Sequence[Any]], times: Sequence[float]
+    ) -> Figures:
+        """An arm's figures, from all arms' answers and milliseconds of its own.
+
+        The first answer of each came before the clock started. Unless a kind says otherwise,
+        answers are figures.
+        """
+        del times
+        own = answers[arm][1:] or answers[arm]
+        return {name: tuple(answer[name] for answer in own) for name in own[0]}
+
+    def bases(self) -> Iterable[str]:
+        """``name@digest`` of every base that is measured."""
+        return ()
+
+    def untimed(self) -> set[str]:
+        """Arms that only say what is right."""
+        return set()
+
+    def measure(self) -> tuple[Point, ...]:
+        """Measures every arm in every setting, with its fastest settings."""
+        points: list[Point] = []
+        with ExitStack() as stack:
+            opened = self.opened(stack)
+            for setting, inputs in self.settings():
+                calls = {
+                    arm: {key: partial(_call, way, inputs) for key, way in ways.items()}
+                    for arm, ways in opened.items()
+                }
+                best = {arm: fastest(ways) for arm, ways in calls.items()}
+                chosen = {arm: calls[arm][best[arm]] for arm in opened}
+                right = {arm: [chosen.pop(arm)(0)] for arm in self.untimed()}
+                answers, times = in_turns(chosen, self.repetitions)
+                figures = {
+                    arm: self.figures(arm, {**right, **answers}, times[arm]) for arm in chosen
+                }
+                first = figures[next(iter(chosen))]
+                for arm, own in figures.items():
+                    all_of = {**own, **(self.ratio.figure(first, own) if self.ratio else {})}
+                    points.append(Point(arm=arm, setting=setting, figures=all_of, how=best[arm]))
+        return tuple(points)
 
 
-class Asking(Trial):
-    """Requests at several concurrencies, repeated in turns."""
-
-    work: tuple[Work, ...]
-    requests: int = Field(default=48, ge=1)
-    """In each language of each work."""
-    texts: int = Field(default=1, ge=1)
-    """In each request."""
-    concurrencies: tuple[int, ...] = (1, 8, 32)
-    """Requests under way at once; the next goes out when one is answered."""
-    repetitions: int = Field(default=5, ge=1)
+def _call(way: Callable[..., Any], inputs: Inputs, repetition: int) -> Any:
+    return way(*inputs(repetition))
 
 
-class Experiment(Asking):
-    """The same requests in several arms."""
+class Served(Experiment):
+    """An experiment on bases of a models folder."""
 
-    arms: tuple[Arm, ...] = ("mixed", "by_language", "bare")
+    models: Path = Path("models")
+    precision: Precision = "int8"
 
-    @model_validator(mode="after")
-    def _bare_can_answer(self) -> Self:
-        tasks = {work.endpoint for work in self.work} & {"classify", "tag"}
-        if tasks and "bare" in self.arms:
-            raise ValueError(f"a bare base has no head for {', '.join(sorted(tasks))}: drop `bare`")
-        return self
+    def specs(self) -> list[GraphSpec]:
+        """The graphs of every base in the models folder.
 
+        Raises:
+            ConfigError: there is none in this precision.
+        """
+        paths = sorted(self.models.glob(f"*/onnx/{self.precision}/graph.json"))
+        if not paths:
+            raise ConfigError(f"{self.models} holds no base with {self.precision} graphs")
+        return [GraphSpec.load(path.parent) for path in paths]
 
-class Copies(Frozen):
-    """Many modules for one base: a published one with noise, each with its own."""
+    def bases(self) -> Iterable[str]:
+        """Every base of the models folder."""
+        return [f"{spec.base.name}@{spec.base.digest[:SHORT]}" for spec in self.specs()]
 
-    base: str
-    module: str
-    count: int = Field(ge=2)
-    ranks: tuple[int, ...] = ()
-    """In turn, instead of the module's own; numbers are cut off or filled up with noise."""
-    noise: float = Field(default=0.5, gt=0)
-    """Standard deviation, in those of the module's tensors."""
-
-    def name(self, number: int) -> str:
-        """What a copy is called."""
-        return f"{self.module}-{number}"
+    def mask_token(self) -> str:
+        """The mask of the encoder, empty where there is none."""
+        return next((spec.base.mask_token for spec in self.specs() if spec.base.mask_token), "")
 
 
-class ManyModules(Trial):
-    """Requests that each name one of many modules, with more or fewer slots for them."""
-
-    copies: Copies
-    work: Work
-    """What is asked of every module; its languages in turn."""
-    slots: tuple[int, ...] = (1024, 256, 128, 64, 32, 16)
-    """The first is what the others are compared with."""
-    aims: dict[int, float] = Field(default_factory=dict)
-    """Slots → least share of the first one's texts a second, in Zipf's traffic."""
-    module_bytes: int = 512 * MEBIBYTE
-    """Memory for modules beside the slots; the first has enough for all."""
-    traffics: tuple[Traffic, ...] = ("zipf", "uniform")
-    exponent: float = Field(default=1.1, gt=0)
-    requests: int = Field(default=2000, ge=1)
-    concurrency: int = Field(default=32, ge=1)
-    repetitions: int = Field(default=5, ge=1)
-
-
-class Churn(Trial):
-    """One module after the other, each put in and out again, for as long as it takes."""
-
-    copies: Copies
-    work: Work
-    slots: int = Field(default=16, ge=1)
-    module_bytes: int = Field(default=4 * MEBIBYTE, ge=0)
-    """So little that a module is read from the disk each time."""
-    bank_bytes: int = Field(default=4 * MEBIBYTE, ge=1)
-    """So little that a wide module takes the place of several others."""
-    cycles: int = Field(default=10_000, ge=1)
-    every: int = Field(default=1000, ge=1)
-    """Cycles from one reading of the memory to the next."""
-    concurrency: int = Field(default=8, ge=1)
-
-
-class TrainingArm(Frozen):
-    """One way to train."""
-
-    loop: Loop
-    bf16: bool = True
-
-
-class TrainingSpeed(Trial):
-    """The same model and texts through several training loops, a few steps at a time in turns."""
-
-    size: Size = "mini"
-    tokenizer: Path
-    corpus: Path
-    languages: tuple[str, ...]
-    sentences: int = Field(default=2000, ge=1)
-    """Of each language."""
-    block_tokens: int = 128
-    mask_rate: float = 0.15
-    batch_size: int = 12
-    arms: tuple[TrainingArm, ...] = (
-        TrainingArm(loop="langmod"),
-        TrainingArm(loop="groups"),
-        TrainingArm(loop="groups", bf16=False),
-        TrainingArm(loop="lines"),
-        TrainingArm(loop="padded"),
-    )
-    """The first is what the others are compared with."""
-    aim: float
-    """How many times as many tokens it is to read."""
-    warm_up: int = Field(default=2, ge=1)
-    """Steps before the clock starts, in each repetition."""
-    steps: int = Field(default=6, ge=1)
-    repetitions: int = Field(default=5, ge=1)
-
-
-class RandomBase(Trial):
-    """What is measured on a base of XLM-R's architecture with random weights."""
-
-    width: int
-    layers: int = Field(ge=1)
-    modules: int = Field(default=30, ge=1)
-    """In the slots of a role; rows take them in turn."""
-
-
-class SlotsCost(RandomBase):
-    """The body of an encoder with modules in its slots beside the plain graph of the same base."""
-
-    aims: dict[Mix, float] = Field(default_factory=dict)
-    """Times the plain graph's time that a mix may take."""
-
-    batches: tuple[tuple[int, int], ...] = ((1, 16), (8, 32), (32, 32))
-    """Rows and tokens."""
-    mixes: tuple[Mix, ...] = ("bare", "lora", "bottleneck", "every kind", "every kind twice")
-    repetitions: int = Field(default=15, ge=1)
-
-
-class RandomShape(Frozen):
-    """A translator with random weights, which never ends a translation by itself."""
-
-    width: int
-    layers: int = Field(ge=1)
-    """Of the encoder, and as many of the decoder."""
-    heads: int
-    feed_forward: int
-    vocabulary: int
-    """At least that of the tokenizer."""
-
-
-class Rivals(Trial):
-    """The same texts translated by several systems on the same weights, in turns."""
+class OfBase(Served):
+    """An experiment on one base of a models folder."""
 
     base: str
-    """In ``models``, with its checkpoint, as rivals read that."""
-    random: RandomShape | None = None
-    """Random weights of this shape instead; the tokenizer is the base's."""
-    cache: Path = Path("runs/benchmarks")
-    """Where what is built for random weights is kept."""
-    source: str
-    target: str
-    systems: tuple[str, ...]
-    """The first is what the others are compared with; all are to translate like the last."""
-    aims: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    """System → how many times its tokens a second the first is to write, greedily and in beams."""
-    batches: tuple[tuple[int, int], ...] = ((1, 1), (8, 1), (32, 1), (1, 4), (8, 4))
-    """Rows and beams."""
-    most_tokens: int = Field(default=40, ge=1)
-    """Of a translation, language token and end left out."""
-    repetitions: int = Field(default=9, ge=1)
+    """With its checkpoint, as other systems read that."""
+
+    def specs(self) -> list[GraphSpec]:
+        """The graphs of the base."""
+        return [GraphSpec.load(self.models / self.base / "onnx" / self.precision)]
 
 
-class FillMaskRivals(Trial):
-    """Texts of several languages with a mask each, filled by several systems in turns."""
+class Circumstances(Frozen):
+    """When, where and of what something was measured."""
 
-    base: str
-    """In ``models``, with its checkpoint, as rivals read that."""
-    languages: tuple[str, ...]
-    """Of the rows, in turn."""
-    top_k: int = 5
-    systems: tuple[str, ...]
-    """The first is what the others are compared with."""
-    reference: str
-    """Of the systems: whose first words the others are held against."""
-    aims: dict[str, float] = Field(default_factory=dict)
-    """System → how many times its rows a second the first is to fill."""
-    rows: tuple[int, ...] = (1, 32)
-    batch_sizes: tuple[int, ...] = (1, 8, 32)
-    """That are tried with systems that have to be told one."""
-    repetitions: int = Field(default=15, ge=1)
+    machine: Machine
+    versions: dict[str, str]
+    commit: str
+    bases: tuple[str, ...]
+    """``name@digest`` of every base that was measured."""
 
 
-class BackTranslation(Trial):
-    """Sentences of a corpus translated offline by several systems, some at a time in turns."""
+class Result(Frozen):
+    """An experiment with what it found: one JSON file."""
 
-    base: str
-    """In ``models``, with its checkpoint, as rivals read that."""
-    corpus: Path
-    language: str
-    """Of the sentences."""
-    pivot: str
-    """Into which they are translated."""
-    systems: tuple[str, ...]
-    """The first is what the others are compared with."""
-    reference: str
-    """Of the systems: whose translations the others are held against."""
-    aims: dict[str, float] = Field(default_factory=dict)
-    """System → how many times its sentences a second the first is to translate."""
-    sentences: int = Field(default=10_000, ge=1)
-    chunk: int = Field(default=1000, ge=1)
-    """Sentences that one system translates before the next one's turn."""
-    tried: int = Field(default=250, ge=1)
-    """Further sentences, that settings are tried on."""
-    most_tokens: int = Field(default=64, ge=1)
-    """Of a sentence and of a translation, language token and end left out."""
+    kind: str
+    experiment: SerializeAsAny[Experiment]
+    circumstances: Circumstances
+    points: tuple[Point, ...]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_as_its_kind(cls, values: Any) -> Any:
+        if not isinstance(values.get("experiment"), dict):
+            return values
+        if values.get("kind") not in KINDS:
+            raise ValueError(f"kind: {values.get('kind')!r} is none of {', '.join(KINDS)}")
+        kind = KINDS[values["kind"]]
+        return {**values, "experiment": kind.model_validate(values["experiment"])}
 
-class EncoderRivals(RandomBase):
-    """Rows of many modules of one method, encoded by several systems in turns."""
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """Measures an experiment, and notes before what it is measured on."""
+        now = Circumstances(
+            machine=Machine.here(),
+            versions=versions(LIBRARIES),
+            commit=commit(),
+            bases=tuple(experiment.bases()),
+        )
+        points = experiment.measure()
+        return cls(kind=experiment.kind, experiment=experiment, circumstances=now, points=points)
 
-    method: Literal["lora", "bottleneck"]
-    cache: Path | None = Path("runs/benchmarks")
-    """Where our graphs, the same for all methods, are kept."""
-    systems: tuple[str, ...]
-    """The first is what the others are compared with."""
-    references: tuple[str, str]
-    """Whose numbers are right: of systems with modules, and of those that run the bare base."""
-    aims: dict[str, float] = Field(default_factory=dict)
-    """System → how many times the first system's time it is to take."""
-    batches: tuple[tuple[int, int], ...] = ((1, 32), (8, 32), (32, 32))
-    """Rows and tokens."""
-    repetitions: int = Field(default=7, ge=1)
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a result.
+
+        Raises:
+            ConfigError: it is not one; measure it again.
+        """
+        try:
+            return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {describe(error)}; remove it to measure again") from error
+
+    def save(self, path: Path) -> None:
+        """Writes the file in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, self.model_dump_json(indent=2) + "\n")

@@ -1,61 +1,49 @@
-"""Who can be asked: the service over HTTP, and its engines in this process.
+"""Who can be asked: the service over HTTP, its engines in this process, an empty service."""
 
-A further system (a peer) is one more context manager that yields something with ``ask``.
-"""
-
+import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import aiohttp
 
-from benchmarks.experiment import Trial
-from benchmarks.running_service import EMPTY, running, running_service
-from benchmarks.workload import Request
+from benchmarks.experiment import Served
+from benchmarks.requests import Request
+from benchmarks.running_service import EMPTY, SERVICE, running
 from langmod.errors import LangmodError
 from service.engines import Engines
-from service.schemas import (
-    ClassifyRequest,
-    EmbedRequest,
-    FillMaskRequest,
-    TagRequest,
-)
+from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest, TagRequest
 from service.settings import Settings
 from service.translator_schemas import TranslateRequest
 
-Way = Literal["load", "engine"]
 Json = dict[str, Any]
-ASKED: dict[str, Callable[[Json], Any]] = {
-    "fill_mask": FillMaskRequest.model_validate,
-    "classify": ClassifyRequest.model_validate,
-    "tag": TagRequest.model_validate,
-    "embed": EmbedRequest.model_validate,
+ENCODER_SCHEMAS: dict[str, Any] = {
+    "fill_mask": FillMaskRequest,
+    "classify": ClassifyRequest,
+    "tag": TagRequest,
+    "embed": EmbedRequest,
 }
 
 
-class System(Protocol):
-    """Answers requests."""
+class HttpSystem:
+    """A service, over HTTP."""
+
+    def __init__(self, client: aiohttp.ClientSession, empty: bool) -> None:
+        self._client, self._empty = client, empty
 
     async def ask(self, request: Request) -> list[Json]:
-        """One answer a text.
+        """Posts the request, or to an empty service the texts, which come back as they are.
 
         Raises:
             LangmodError: a text that was not answered; an experiment asks for nothing that fails.
         """
-        ...
-
-
-class HttpSystem:
-    """The service, over HTTP."""
-
-    def __init__(self, client: aiohttp.ClientSession) -> None:
-        self._client = client
-
-    async def ask(self, request: Request) -> list[Json]:
-        """Posts it."""
-        async with self._client.post(f"/{request.endpoint}", json=request.body) as response:
+        path, body = f"/{request.endpoint}", request.body
+        if self._empty:
+            path, body = "/echo", {"texts": body["texts"], "language": request.group}
+        async with self._client.post(path, json=body) as response:
             answer = await response.json()
         faults = [each["error"] for each in answer.get("results", [answer]) if "error" in each]
         if faults:
@@ -63,59 +51,71 @@ class HttpSystem:
         return list(answer["results"])
 
 
-class EmptySystem:
-    """The empty service, over HTTP."""
-
-    def __init__(self, client: aiohttp.ClientSession) -> None:
-        self._client = client
-
-    async def ask(self, request: Request) -> list[Json]:
-        """Posts the texts; they come back."""
-        body = {"texts": request.body["texts"], "language": request.group}
-        async with self._client.post("/echo", json=body) as response:
-            response.raise_for_status()
-            return [{"text": text} for text in (await response.json())["texts"]]
-
-
 class EngineSystem:
     """The engines, in this process and on its event loop."""
 
     def __init__(self, engines: Engines) -> None:
-        self._engines = engines
+        self.engines = engines
 
     async def ask(self, request: Request) -> list[Json]:
-        """Asks the engine that serves the endpoint."""
+        """Asks the engine that serves the endpoint; raises what the other does."""
         if request.endpoint == "translate":
             wanted = TranslateRequest.model_validate(request.body)
-            outcomes = await self._engines.translator.translate(wanted)
+            outcomes = await self.engines.translator.translate(wanted)
         else:
-            wanted = ASKED[request.endpoint](request.body)
-            outcomes = await self._engines.encoder.ask(request.endpoint, wanted)
-        answers = []
-        for outcome in outcomes:
-            if isinstance(outcome, LangmodError):
-                raise outcome
-            answers.append(outcome)
-        return answers
+            wanted = ENCODER_SCHEMAS[request.endpoint].model_validate(request.body)
+            outcomes = await self.engines.encoder.ask(request.endpoint, wanted)
+        if faults := [each for each in outcomes if isinstance(each, LangmodError)]:
+            raise faults[0]
+        return [each for each in outcomes if isinstance(each, dict)]
 
 
-@asynccontextmanager
-async def over_http(trial: Trial, models: Path) -> AsyncIterator[System]:
-    """The service, started for this."""
-    with running_service(service_settings(trial, models)) as address:
-        async with client_of(address) as client:
-            yield HttpSystem(client)
+System = HttpSystem | EngineSystem
 
 
-@asynccontextmanager
-async def empty_over_http() -> AsyncIterator[System]:
-    """The empty service, started for this."""
-    with running(EMPTY, {}) as empty:
-        async with client_of(empty.address) as client:
-            yield EmptySystem(client)
+@contextmanager
+def client_of(address: str, runner: asyncio.Runner, empty: bool = False) -> Iterator[HttpSystem]:
+    """A service that runs, with any number of connections at once."""
+
+    async def opened() -> aiohttp.ClientSession:
+        # Idle connections end before the server ends them (5 s): a request may meet a closed one.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+        timeout = aiohttp.ClientTimeout(total=300)
+        return aiohttp.ClientSession(address, connector=connector, timeout=timeout)
+
+    client = runner.run(opened())
+    try:
+        yield HttpSystem(client, empty)
+    finally:
+        runner.run(client.close())
 
 
-def service_settings(trial: Trial, models: Path) -> dict[str, str]:
+@contextmanager
+def over_http(
+    trial: Served, models: Path, runner: asyncio.Runner, target: str = SERVICE
+) -> Iterator[HttpSystem]:
+    """The service or the empty one, started for this."""
+    with (
+        running(target, service_settings(trial, models)) as service,
+        client_of(service.address, runner, empty=target == EMPTY) as system,
+    ):
+        yield system
+
+
+@contextmanager
+def in_process(
+    trial: Served, models: Path, *_: asyncio.Runner, **settings: int
+) -> Iterator[EngineSystem]:
+    """The engines, opened for this, with further settings."""
+    usual: Json = {"precision": trial.precision, "threads": trial.threads, **settings}
+    engines = Engines(Settings(models=models, **usual))
+    try:
+        yield EngineSystem(engines)
+    finally:
+        engines.close()
+
+
+def service_settings(trial: Served, models: Path) -> dict[str, str]:
     """What the service is started with."""
     return {
         "LANGMOD_MODELS": str(models.resolve()),
@@ -124,55 +124,25 @@ def service_settings(trial: Trial, models: Path) -> dict[str, str]:
     }
 
 
-def client_of(address: str) -> aiohttp.ClientSession:
-    """Any number of connections at once, at a tenth of httpx's cost a request."""
-    # Idle connections end before the server ends them (5 s): a request may meet a closed one.
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
-    timeout = aiohttp.ClientTimeout(total=300)
-    return aiohttp.ClientSession(address, connector=connector, timeout=timeout)
+def gathered(
+    runner: asyncio.Runner, systems: Sequence[System], requests: Sequence[Request]
+) -> list[list[Json]]:
+    """The answers of several requests that are asked at once, of systems in turn."""
 
+    async def ask() -> list[list[Json]]:
+        pairs = zip(cycle(systems), requests, strict=False)
+        return await asyncio.gather(*(system.ask(request) for system, request in pairs))
 
-@asynccontextmanager
-async def in_process(experiment: Trial, models: Path) -> AsyncIterator[System]:
-    """The engines, opened for this."""
-    with open_engines(experiment, models) as engines:
-        yield EngineSystem(engines)
+    return runner.run(ask())
 
 
 @contextmanager
-def open_engines(trial: Trial, models: Path, **settings: int) -> Iterator[Engines]:
-    """The engines of a models folder, with further settings, for as long as they are needed."""
-    usual: Json = {"precision": trial.precision, "threads": trial.threads, **settings}
-    engines = Engines(Settings(models=models, **usual))
-    try:
-        yield engines
-    finally:
-        engines.close()
-
-
-WAYS: dict[Way, Callable[[Trial, Path], AbstractAsyncContextManager[System]]] = {
-    "load": over_http,
-    "engine": in_process,
-}
-
-
-@contextmanager
-def without_modules(models: Path) -> Iterator[Path]:
-    """A folder with the same bases and no module: what a bare base is served from."""
+def part_of(models: Path, base: str = "*", modules: bool = True) -> Iterator[Path]:
+    """A folder with the same bases or one of them; without modules, a bare base is served."""
     with tempfile.TemporaryDirectory() as name:
-        bare = Path(name)
-        for base in models.resolve().iterdir():
-            if base.is_dir():
-                (bare / base.name).mkdir()
-                for part in base.iterdir():
-                    if part.name != "modules":
-                        (bare / base.name / part.name).symlink_to(part)
-        yield bare
-
-
-@contextmanager
-def only(models: Path, base: str) -> Iterator[Path]:
-    """A folder with one of the bases, so that no other is opened."""
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / base).symlink_to((models / base).resolve())
+        for part in models.resolve().glob(f"{base}/*"):
+            if modules or part.name != "modules":
+                place = Path(name) / part.parent.name
+                place.mkdir(exist_ok=True)
+                (place / part.name).symlink_to(part)
         yield Path(name)

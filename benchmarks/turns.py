@@ -1,13 +1,13 @@
 """Calls in turns: each has the others for neighbours, and who begins changes."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from statistics import median
 from typing import TypeVar
 
 Name = TypeVar("Name")
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 Clock = Callable[[], float]
 """Seconds."""
 TURN = 0.1
@@ -16,21 +16,34 @@ TRIALS = 2
 """Turns of each way of which the fastest is looked for."""
 
 
-def in_turns(
-    calls: Mapping[Name, Callable[[], Found]], repetitions: int, clock: Clock = time.perf_counter
-) -> tuple[dict[Name, Found], dict[Name, list[float]]]:
-    """What each call gave at first, when it met its shapes, and then milliseconds of its turns."""
-    first = {name: call() for name, call in calls.items()}
-    times: dict[Name, list[float]] = {name: [] for name in calls}
-    names = list(calls)
+def turns(names: Iterable[Name], repetitions: int) -> Iterator[tuple[int, Name]]:
+    """Every repetition with every name; the name that begins changes."""
+    order = list(names)
     for repetition in range(repetitions):
-        turn = repetition % len(names)
-        for name in [*names[turn:], *names[:turn]]:
-            times[name].append(round(taken(calls[name], clock) * 1e3, 4))
-    return first, times
+        first = repetition % len(order)
+        for name in [*order[first:], *order[:first]]:
+            yield repetition, name
 
 
-def fastest(ways: Mapping[str, Callable[[], object]], clock: Clock = time.perf_counter) -> str:
+def in_turns(
+    calls: Mapping[Name, Callable[[int], Answer]],
+    repetitions: int,
+    clock: Clock = time.perf_counter,
+) -> tuple[dict[Name, list[Answer]], dict[Name, list[float]]]:
+    """Answers and milliseconds of calls, which are given the number of the repetition.
+
+    The first answers, of number 0, are not timed: then each call meets its shapes.
+    """
+    answers = {name: [call(0)] for name, call in calls.items()}
+    times: dict[Name, list[float]] = {name: [] for name in calls}
+    for repetition, name in turns(calls, repetitions):
+        answer, seconds = taken(calls[name], repetition + 1, clock)
+        answers[name].append(answer)
+        times[name].append(round(seconds * 1e3, 4))
+    return answers, times
+
+
+def fastest(ways: Mapping[str, Callable[[int], object]], clock: Clock = time.perf_counter) -> str:
     """The best of a system's settings: which of its ways takes the least time."""
     if len(ways) == 1:
         return next(iter(ways))
@@ -38,15 +51,17 @@ def fastest(ways: Mapping[str, Callable[[], object]], clock: Clock = time.perf_c
     return min(ways, key=lambda name: min(times[name]))
 
 
-def taken(call: Callable[[], object], clock: Clock = time.perf_counter) -> float:
-    """Seconds of a call: the median of one turn.
+def taken(
+    call: Callable[[int], Answer], number: int, clock: Clock = time.perf_counter
+) -> tuple[Answer, float]:
+    """The last answer of one turn, and the median of the seconds that an answer took.
 
     A short call is repeated until the turn is over, and the first of several does not count: it
     meets its neighbour's numbers in the processor's caches, and threads that still spin for it.
     """
     times = [clock()]
     while len(times) == 1 or times[-1] - times[0] < TURN:
-        call()
+        answer = call(number)
         times.append(clock())
     seconds = [end - start for start, end in pairwise(times)]
-    return median(seconds[1:] or seconds)
+    return answer, median(seconds[1:] or seconds)

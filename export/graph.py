@@ -27,10 +27,13 @@ from langmod.digests import file_digest
 from langmod.specs import GraphFile, GraphSpec, Parity, Precision
 
 
-def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> GraphSpec:
+def export_graphs(
+    base: Path, precision: Precision, out: Path | None = None, slots: bool = True
+) -> GraphSpec:
     """Exports every graph of a described base to ``<base>/onnx/<precision>`` (or ``out``).
 
-    The folder appears only when all graphs passed Optimum's validation and our parity check.
+    Without slots, graphs take no modules: they are those of a batch on the bare base. The folder
+    appears only when all graphs passed Optimum's validation and our parity check.
 
     Raises:
         ParityError: a graph does not answer as torch does; nothing is left behind.
@@ -40,6 +43,8 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
     slotted = SlottedBase(load_base(base, attention="eager"))
     slotted.eval().requires_grad_(False)
     graphs = encoder_graphs(slotted) if spec.kind == "encoder" else translator_graphs(slotted)
+    if not slots:
+        graphs = [PlainGraph(graph) for graph in graphs]
     target = out or base / "onnx" / precision
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as draft_name:
@@ -50,7 +55,7 @@ def export_graphs(base: Path, precision: Precision, out: Path | None = None) -> 
             base=spec,
             precision=precision,
             graphs={graph.name: described(graph, draft) for graph in graphs},
-            banks=banks_of(slotted.architecture),
+            banks=banks_of(slotted.architecture) if slots else (),
             parity=tuple(parity),
         )
         found.save(draft)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.running_service import running_service
+from benchmarks.running_service import SERVICE, running
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -51,7 +51,7 @@ def ask(address, example):
 
 def service():
     """The service over the shipped models."""
-    return running_service({"LANGMOD_MODELS": str(ROOT / "models")})
+    return running(SERVICE, {"LANGMOD_MODELS": str(ROOT / "models")})
 
 
 def shortened(got, shown):
@@ -98,5 +98,6 @@ def refreshed(text, address):
 
 
 if __name__ == "__main__":
-    with service() as running:
-        README.write_text(refreshed(README.read_text("utf-8"), running), encoding="utf-8")
+    with service() as started:
+        text = refreshed(README.read_text("utf-8"), started.address)
+    README.write_text(text, encoding="utf-8")

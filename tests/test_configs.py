@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import experiment, serving_experiments
+from benchmarks.kinds import KINDS
 from training.studies.definition import Study
 from training.studies.study import check_equal_steps, check_places
 
@@ -47,21 +47,6 @@ RUNS = sorted(
     {*CONFIGS.rglob("*.yaml"), *(ROOT / "examples").glob("*.yaml")} - {*STUDIES, *GROUNDS}
 )
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").rglob("*.yaml"))
-KINDS = {
-    "experiments": experiment.Experiment,
-    "many-modules": experiment.ManyModules,
-    "churn": experiment.Churn,
-    "slots": experiment.SlotsCost,
-    "rivals": experiment.Rivals,
-    "encoder-rivals": experiment.EncoderRivals,
-    "fill-mask-rivals": experiment.FillMaskRivals,
-    "back-translation": experiment.BackTranslation,
-    "training": experiment.TrainingSpeed,
-    "over-http": serving_experiments.OverHttp,
-    "first-requests": serving_experiments.FirstRequests,
-    "starts": serving_experiments.Starts,
-}
-"""By the folder a file lies in."""
 
 
 def settings_of(yaml):

@@ -37,8 +37,8 @@ def differences(shown, got, place="answer"):
 
 @pytest.fixture(scope="module")
 def address():
-    with service() as address:
-        yield address
+    with service() as started:
+        yield started.address
 
 
 SHOWN = examples(README.read_text(encoding="utf-8"))

@@ -1,10 +1,10 @@
-"""A models folder with modules, and a small experiment on it."""
+"""A models folder with modules, and what experiments on it say."""
 
 import shutil
 
 import pytest
 
-from benchmarks.experiment import Churn, Experiment, ManyModules
+from benchmarks.kinds import KINDS
 from tests.service.published import publish_fleet
 
 
@@ -17,42 +17,27 @@ def models(tiny_encoder, tmp_path):
 
 
 @pytest.fixture
-def experiment(models):
-    return Experiment.model_validate(
-        {
-            "name": "small",
-            "title": "Small",
-            "models": models,
-            "threads": 1,
-            "work": [{"endpoint": "fill_mask", "languages": ["mn", "ko", "en"]}],
-            "requests": 3,
-            "texts": 2,
-            "concurrencies": [1, 4],
-            "repetitions": 2,
+def small(models):
+    """An experiment of a kind, with some fields."""
+
+    def made(kind, **fields):
+        usual = {"name": "small", "title": "Small", "models": models, "threads": 1}
+        return KINDS[kind].model_validate({**usual, "repetitions": 2, **fields})
+
+    return made
+
+
+@pytest.fixture
+def of_copies(small):
+    """An experiment on nine copies of a module."""
+
+    def made(kind, **fields):
+        usual = {
+            "base": "tiny-encoder",
+            "copies": {"module": "mn-bottleneck", "count": 9},
+            "work": {"endpoint": "fill_mask", "languages": ["mn", "ko"], "body": {"top_k": 3}},
+            "concurrency": 4,
         }
-    )
+        return small(kind, **{**usual, **fields})
 
-
-@pytest.fixture
-def copied(models):
-    """What both experiments with copies say."""
-    return {
-        "title": "Small",
-        "models": models,
-        "threads": 1,
-        "copies": {"base": "tiny-encoder", "module": "mn-bottleneck", "count": 9},
-        "work": {"endpoint": "fill_mask", "languages": ["mn", "ko"], "body": {"top_k": 3}},
-        "concurrency": 4,
-    }
-
-
-@pytest.fixture
-def many_modules(copied):
-    own = {"name": "many", "slots": [9, 2], "requests": 24, "repetitions": 2}
-    return ManyModules.model_validate({**copied, **own})
-
-
-@pytest.fixture
-def churn(copied):
-    own = {"name": "churn", "slots": 2, "module_bytes": 1, "cycles": 50, "every": 20}
-    return Churn.model_validate({**copied, **own})
+    return made

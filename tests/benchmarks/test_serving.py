@@ -1,91 +1,93 @@
-"""Experiments about serving end to end on a tiny base, and their tables."""
+"""Experiments about serving end to end on a tiny base: every answer checked."""
+
+import asyncio
 
 import pytest
+from pydantic import ValidationError
 
-from benchmarks.first_requests import measure_first_requests
-from benchmarks.over_http import measure_over_http
-from benchmarks.result import Run
-from benchmarks.serving_experiments import FirstRequests, OverHttp, Starts
-from benchmarks.serving_results import (
-    FirstPoint,
-    FirstRequestsResult,
-    HttpPoint,
-    OverHttpResult,
-    StartsResult,
-)
-from benchmarks.starts import measure_starts
+from benchmarks.experiment import Result
+from benchmarks.requests import Work, requests_of
+from benchmarks.sending import Asker
 from benchmarks.tables import table
+from langmod.errors import ConfigError, LangmodError
 
-
-def run(speed, p95):
-    return Run(texts_per_second=speed, p50=1, p95=p95, p99=p95)
-
-
-def cells(result):
-    return [[cell.strip() for cell in line.split("|")] for line in table(result).splitlines()[4:]]
+FILLING = [{"endpoint": "fill_mask", "languages": ["mn", "ko", "en"]}]
 
 
 @pytest.fixture
-def asked(models):
-    return {"name": "small", "title": "Small", "models": models, "threads": 1}
+def serving(small):
+    def made(**fields):
+        return small("serving", **{"work": FILLING, "requests": 3, "texts": 2, **fields})
+
+    return made
 
 
-@pytest.mark.parametrize("beside", ["engine", "empty"])
-def test_http_is_measured_beside_a_peer(asked, beside, tmp_path):
-    work = [{"endpoint": "embed", "languages": ["mn", "ko"]}]
-    own = {"beside": beside, "work": work, "requests": 3, "concurrencies": [2], "aim": 0.5}
-    result = measure_over_http(OverHttp.model_validate({**asked, **own, "repetitions": 2}))
-    (point,) = result.points
-    assert (len(point.ours), len(point.peer), point.different) == (2, 2, 0)
-    assert all(each.texts_per_second > 0 for each in (*point.ours, *point.peer))
-    result.save(tmp_path / "small.json")
-    assert OverHttpResult.load(tmp_path / "small.json") == result
-    assert cells(result)[0][-2] == "≥ 0.5"
+def test_every_arm_is_measured_and_answers_as_alone(serving):
+    arms = ["engine", "engine-by-language", "engine-bare"]
+    result = Result.of(serving(arms=arms, concurrencies=[1, 4]))
+    assert [(p.arm, p.setting) for p in result.points] == [
+        (arm, concurrency)
+        for concurrency in ("1", "4")
+        for arm in ("engine in process", "engine, one language at a time", "engine, bare base")
+    ]
+    for point in result.points:
+        assert point.figures["differ"] == (0, 0)
+        assert point.figures["modules"] == ((0, 0) if "bare" in point.arm else (2, 2))
+        p50, p95, p99 = (point.figures[name] for name in ("p50", "p95", "p99"))
+        assert all(0 < a <= b <= c for a, b, c in zip(p50, p95, p99, strict=True))
+    assert result.circumstances.bases[0].startswith("tiny-encoder@")
+    assert "| 4 | engine, bare base |" in table(result)
 
 
-def test_a_share_is_of_runs_side_by_side():
-    ours, peer = (run(90, 1), run(10, 1), run(60, 1)), (run(100, 1), run(100, 1), run(100, 1))
-    point = HttpPoint(endpoint="embed", concurrency=1, ours=ours, peer=peer, different=0)
-    assert point.share == 0.6
+def test_the_service_is_measured_beside_its_engines_and_an_empty_one(serving):
+    work = [{"endpoint": "embed", "languages": ["mn"]}, {**FILLING[0], "languages": ["ko"]}]
+    points = serving(
+        arms=["http", "engine", "empty"], apart=True, work=work, concurrencies=[2]
+    ).measure()
+    assert [point.setting for point in points[::3]] == ["`embed`, 2", "`fill_mask`, 2"]
+    assert all(point.figures["differ"] == (0, 0) for point in points)
+    assert all(speed > 0 for point in points for speed in point.figures["texts/s"])
+    assert len(points[2].figures["first ÷ it"]) == 2
 
 
-def test_first_requests_are_measured_beside_other_traffic(copied, tmp_path):
-    own = {"name": "first", "resident": 3, "probes": 3, "repetitions": 2, "aim": 10}
-    own |= {"every": 0.02, "others_every": 0.01, "others_aim": 1.05}
-    del copied["concurrency"]
-    result = measure_first_requests(FirstRequests.model_validate({**copied, **own}))
-    assert len(result.points) == 2
-    assert result.different == 0
-    assert result.module_bytes > 1000
-    result.save(tmp_path / "first.json")
-    assert FirstRequestsResult.load(tmp_path / "first.json") == result
-    few = {**copied, **own, "repetitions": 3}
-    with pytest.raises(ValueError, match="each is first once: 12 are used"):
-        FirstRequests.model_validate(few)
+def test_a_request_that_fails_stops_the_experiment(serving):
+    work = [{"endpoint": "classify", "languages": ["mn"], "body": {"task": "moods"}}]
+    with pytest.raises(LangmodError, match="no task 'moods'"):
+        serving(arms=["engine"], work=work).measure()
 
 
-def test_what_first_requests_take_beyond_others():
-    point = FirstPoint(
-        resident=run(1, 10),
-        first=run(1, 14),
-        others_beside_resident=run(1, 10),
-        others_beside_first=run(1, 15),
-    )
-    result = FirstRequestsResult.model_construct(points=(point,))
-    assert (result.later("p95"), result.others("p95")) == ([4], [1.5])
+def test_an_answer_that_changes_is_counted():
+    class Fickle:
+        asked = 0
+
+        async def ask(self, request):
+            self.asked += 1
+            return [{"modules": ["m@1"], "score": 0.5 + (self.asked == 20)} for _ in range(2)]
+
+    requests = requests_of([Work.model_validate(FILLING[0])], 3, 2, "<mask>")
+    with asyncio.Runner() as runner:
+        asker = Asker(Fickle(), runner)
+        first, second = (asker([requests], 2) for _ in range(2))
+    assert (first["differ"], second["differ"], first["modules"]) == (0, 1, 1)
 
 
-def test_starts_are_measured_with_their_memory(asked, tmp_path):
+def test_no_base_in_this_precision(serving, tmp_path):
+    with pytest.raises(ConfigError, match="holds no base with int8 graphs"):
+        serving(arms=["engine"], models=tmp_path).measure()
+
+
+def test_a_bare_base_is_asked_for_no_task(serving):
+    work = [{"endpoint": "tag", "languages": ["ko"], "body": {"task": "ner"}}]
+    with pytest.raises(ValidationError, match="no head for tag: drop engine-bare"):
+        serving(arms=["engine", "engine-bare"], work=work)
+
+
+def test_starts_are_measured_with_their_memory(small):
     work = [{"endpoint": "embed", "languages": ["mn"]}]
-    own = {"work": work, "requests": 2, "repetitions": 1, "aim_seconds": 5, "aim_memory": 1.3}
-    result = measure_starts(Starts.model_validate({**asked, **own}))
-    (ours,), (empty,) = result.ours, result.empty
+    ours, empty = small("starts", work=work, requests=2, repetitions=1).measure()
     # An empty service has no graphs: the process that answers was found, not the one above it.
-    assert ours.ready_mib > empty.ready_mib + 10
-    assert min(result.first.seconds, ours.seconds, empty.seconds) > 0.2
-    assert result.graphs_mib > 0.1
-    result.save(tmp_path / "starts.json")
-    assert StartsResult.load(tmp_path / "starts.json") == result
-    assert [row[1] for row in cells(result)] == [
-        "start to ready, s", "resident when ready, MiB", "resident after requests, MiB",
-    ]  # fmt: skip
+    assert ours.median("ready, MiB") > empty.median("ready, MiB") + 10
+    assert min(ours.median("nothing kept, s"), empty.median("start to ready, s")) > 0.2
+    graphs = ours.median("graph files, MiB")
+    beyond = ours.median("ready, MiB") - empty.median("ready, MiB")
+    assert ours.median("ready, MiB beyond the empty") == pytest.approx(beyond / graphs, rel=1e-4)

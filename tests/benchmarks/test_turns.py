@@ -19,10 +19,10 @@ class Machine:
         """A call that takes so long, the last number again and again."""
         left = list(seconds)
 
-        def run():
+        def run(number):
             self.called.append(name)
             self.now += left.pop(0) if len(left) > 1 else left[0]
-            return len(self.called)
+            return f"{name}{number}"
 
         return run
 
@@ -34,19 +34,20 @@ def machine():
 
 def test_who_begins_changes_and_the_first_is_not_timed(machine):
     calls = {name: machine.call(name, 9, seconds) for name, seconds in (("a", 1), ("b", 2))}
-    first, times = in_turns(calls, 3, machine.clock)
+    answers, times = in_turns(calls, 3, machine.clock)
     assert machine.called == [*"ab", *"ab", *"ba", *"ab"]
-    assert first == {"a": 1, "b": 2}
+    assert answers == {name: [f"{name}{number}" for number in range(4)] for name in "ab"}
     assert times == {"a": [1000.0] * 3, "b": [2000.0] * 3}
 
 
 def test_a_short_call_is_repeated_and_its_first_left_out(machine):
-    assert taken(machine.call("a", 1 / 16, 1 / 32, 1 / 64), machine.clock) == 3 / 128
+    call = machine.call("a", 1 / 16, 1 / 32, 1 / 64)
+    assert taken(call, 7, machine.clock) == ("a7", 3 / 128)
     assert machine.called == ["a"] * 3
 
 
 def test_a_long_call_is_called_once(machine):
-    assert taken(machine.call("a", 0.5), machine.clock) == 0.5
+    assert taken(machine.call("a", 0.5), 1, machine.clock) == ("a1", 0.5)
     assert machine.called == ["a"]
 
 

@@ -1,1 +1,0 @@
-"""Other systems on the same weights, each with its best settings, beside ours in one run."""
