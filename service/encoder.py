@@ -1,7 +1,7 @@
 """The engine of an encoder base: embed → body → heads, rows of all its endpoints in one batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,9 +12,7 @@ import onnxruntime as ort
 from langmod.encoding import Encoded, IntArray
 from langmod.errors import LangmodError
 from langmod.langid import LanguageIdentifier
-from langmod.tasks import TASKS, Example, HeadTask, Text
-from langmod.tasks.embed import prefixed
-from langmod.tasks.fill_mask import candidates_needed, mask_positions
+from langmod.tasks import TASKS, Example, HeadBatch, HeadTask, RunHead, Text
 from service.bank import Pinned, Stack, prompt_of
 from service.engine import Engine, Json, Outcome, Prepared, Spoken
 from service.rows import Shape, Value, batch_shape, length_of, mask_of, tokens_of, words_of
@@ -42,7 +40,7 @@ class EncoderRow:
     @property
     def head(self) -> tuple[str, OwnVocabulary | None]:
         """What it shares with the rows that run through one head together."""
-        return self.kind, self.own if self.kind == "fill_mask" else None
+        return self.kind, self.own if TASKS[self.kind].answers_in_words else None
 
     @property
     def length(self) -> int:
@@ -115,7 +113,7 @@ class EncoderEngine(Engine[EncoderRow]):
             labels = modules_of_row.task.manifest.labels if modules_of_row.task else ()
             words = self._vocabularies.of(modules_of_row.language)
             encoder = words.encoder if words else self.encoder
-            read = prefixed(text, purpose, self.base) if kind == "embed" else text
+            read = TASKS[kind].worded(text, purpose, self.base)
             encoded = TASKS[kind].encode(encoder.beside(len(modules_of_row.prompt)), read)
             example = Example(text, encoded, encoder, labels, top_k)
             row = EncoderRow(kind, own.tag, modules_of_row, example, words)
@@ -132,14 +130,13 @@ class EncoderEngine(Engine[EncoderRow]):
         hidden = layers.pop("hidden")  # [B, T, D]
         _leave(rows, hidden)
         outputs: list[Any] = [None] * len(rows)
-        for (kind, _), places in _grouped([row.head for row in rows]).items():
-            lower = (
-                {name: each[places] for name, each in layers.items()} if kind == "fill_mask" else {}
-            )
-            some = Part(
-                [rows[place] for place in places], hidden[places], pinned.slots[places], lower
-            )
-            for place, output in zip(places, self._head(kind, some, pinned), strict=True):
+        for (kind, own), places in _grouped([row.head for row in rows]).items():
+            some, own_slots = [rows[place] for place in places], pinned.take(places).slots
+            lower = layers if TASKS[kind].answers_in_words else {}
+            lower = {name: each[places] for name, each in lower.items()}
+            batch = head_batch(some, hidden[places], own_slots, lower)
+            found = TASKS[kind].run(batch, self._head(kind, own, pinned))
+            for place, output in zip(places, found, strict=True):
                 outputs[place] = output
         return outputs
 
@@ -168,69 +165,25 @@ class EncoderEngine(Engine[EncoderRow]):
         positions = np.broadcast_to(np.arange(shape[1]) + self.base.first_position, shape)
         return {"mask": mask_of(rows, shape), "positions": positions, "token_types": types}
 
-    def _head(self, kind: str, part: "Part", pinned: Pinned) -> list[Mapping[str, Array]]:
-        if kind == "embed":
-            return [{"hidden": each} for each in part.trimmed(part.hidden)]
-        if kind == "fill_mask":
-            return self._fill_masks(part, pinned)
-        feeds = {"hidden": part.hidden, "pool": part.pool, "slots": part.slots}
-        logits = self.graphs[kind].run(feeds, pinned.tables)["logits"]  # [B, C] or [B, T, C]
-        own = part.trimmed(logits) if logits.ndim == 3 else list(logits)
-        return [
-            {"logits": each[..., : len(row.example.labels)]}
-            for row, each in zip(part.rows, own, strict=True)
-        ]
-
-    def _fill_masks(self, part: "Part", pinned: Pinned) -> list[Mapping[str, Array]]:
-        columns = [
-            mask_positions(row.encoded, row.example.encoder) + len(row.prompt) for row in part.rows
-        ]
-        counts = [len(each) for each in columns]
-        k = max(candidates_needed(row.example.encoder, row.example.top_k) for row in part.rows)
-        rows = np.repeat(np.arange(len(counts)), counts)  # [N]
-        feeds = {
-            **part.lower,
-            "hidden": part.hidden,
-            "rows": rows,
-            "slots": part.slots[rows],
-            "columns": np.concatenate(columns),  # [N]
-            "k": np.array([k], np.int64),
-        }
-        own = part.rows[0].own
-        # A vocabulary of a module's own is no place of any bank.
-        found = (  # [N, K] each
-            own.fill_mask({name: feeds[name] for name in ("hidden", "rows", "columns", "k")})
-            if own
-            else self.graphs["fill_mask"].run(feeds, pinned.tables)
-        )
-        cuts = np.cumsum(counts)[:-1]
-        each = zip(*(np.split(found[name], cuts) for name in ("scores", "tokens")), strict=True)
-        return [{"scores": scores, "tokens": tokens} for scores, tokens in each]
+    def _head(self, kind: str, own: OwnVocabulary | None, pinned: Pinned) -> RunHead:
+        """What runs the head of a kind of task, or of a module's own vocabulary."""
+        if own is not None:
+            return own.fill_mask
+        return lambda feeds: self.graphs[kind].run(feeds, pinned.tables)
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The rows of a batch that go through one head."""
-
-    rows: list[EncoderRow]
-    hidden: Array
-    """``[B, T, D]``"""
-    slots: Array
-    """``[B, 2]``"""
-    lower: Mapping[str, Array] = field(default_factory=dict)
-    """Layers below the last that the head reads too, ``[B, T, D]`` each."""
-
-    @property
-    def pool(self) -> Array:
-        """``[B, T]``: weights of the positions that each row's head reads."""
-        pool = np.zeros(self.hidden.shape[:2], np.float32)
-        for at, row in enumerate(self.rows):
-            pool[at, row.pooled] = 1 / (row.pooled.stop - row.pooled.start)
-        return pool
-
-    def trimmed(self, values: Array) -> list[Array]:
-        """``[B, T, …]`` row by row, the tokens alone."""
-        return [value[tokens_of(row)] for row, value in zip(self.rows, values, strict=True)]
+def head_batch(
+    rows: Sequence[EncoderRow], hidden: Array, slots: Array, lower: Mapping[str, Array]
+) -> HeadBatch:
+    """Rows that go through one head, with what the body gave for them."""
+    return HeadBatch(
+        [row.example for row in rows],
+        hidden,
+        slots,
+        [tokens_of(row) for row in rows],
+        [row.pooled for row in rows],
+        lower,
+    )
 
 
 def _leave(rows: list[EncoderRow], hidden: Array) -> None:

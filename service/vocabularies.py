@@ -18,6 +18,8 @@ from langmod.store import Module
 from service.lanes import padded
 from service.session import Array, GraphSet
 
+MASK_INPUTS = ("hidden", "rows", "columns", "k")
+
 
 class Read(Protocol):
     """What must be known of a row to read it."""
@@ -77,8 +79,8 @@ class OwnVocabulary:
         return [each[: len(row.encoded)] for row, each in zip(rows, left, strict=True)]
 
     def fill_mask(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Scores and tokens ``[N, K]`` of the module's own words."""
-        return self._run("xpt_fill_mask", feeds)
+        """Scores and tokens ``[N, K]`` of the module's own words, whose head reads one layer."""
+        return self._run("xpt_fill_mask", {name: feeds[name] for name in MASK_INPUTS})
 
     def _run(self, graph: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return self._graphs[graph].run({**feeds, **self._tensors})

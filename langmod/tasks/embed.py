@@ -8,7 +8,17 @@ import numpy.typing as npt
 
 from langmod.errors import BadRequest
 from langmod.specs import BaseSpec
-from langmod.tasks.base import DIGITS, Answer, Example, FloatArray, Task, Text
+from langmod.tasks.base import (
+    DIGITS,
+    Answer,
+    Array,
+    Example,
+    FloatArray,
+    HeadBatch,
+    RunHead,
+    Task,
+    Text,
+)
 
 QUERY = "query"
 """What a text is for where a request does not say."""
@@ -18,6 +28,15 @@ class Embed(Task):
     """One vector for a text; close vectors, by their product, mean alike texts."""
 
     kind: ClassVar[str] = "embed"
+
+    def worded(self, text: Text, purpose: str | None, base: BaseSpec) -> Text:
+        """With what a sentence encoder reads in front of a query, or of another kind of text."""
+        return prefixed(text, purpose, base)
+
+    def run(self, batch: HeadBatch, head: RunHead) -> list[Mapping[str, Array]]:
+        """The hidden states ``[T, D]`` of each row's tokens; there is no head."""
+        del head
+        return [{"hidden": each} for each in batch.trimmed(batch.hidden)]
 
     def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
         """The mean of ``hidden`` ``[T, D]`` over the row's tokens, scaled to length 1."""

@@ -8,13 +8,14 @@ import numpy.typing as npt
 
 from langmod.encoding import Encoded, TextEncoder
 from langmod.errors import BadRequest, NoMaskToken
-from langmod.tasks.base import DIGITS, Answer, Example, Task, Text
+from langmod.tasks.base import DIGITS, Answer, Array, Example, HeadBatch, RunHead, Task, Text
 
 
 class FillMask(Task):
     """Reads the mask token as a mask; the vocabulary projection is the base's own."""
 
     kind: ClassVar[str] = "fill_mask"
+    answers_in_words: ClassVar[bool] = True
 
     def encode(self, encoder: TextEncoder, text: Text, *, truncate: bool = False) -> Encoded:
         """A text with one mask token or more.
@@ -33,6 +34,27 @@ class FillMask(Task):
                 mask_token=encoder.base.mask_token,
             )
         return encoded
+
+    def run(self, batch: HeadBatch, head: RunHead) -> list[Mapping[str, Array]]:
+        """Scores and tokens of the likeliest words, ``[N, K]`` for the N masks of each row."""
+        columns = [
+            mask_positions(example.encoded, example.encoder) + tokens.start
+            for example, tokens in zip(batch.examples, batch.tokens, strict=True)
+        ]
+        counts = [len(each) for each in columns]
+        k = max(candidates_needed(example.encoder, example.top_k) for example in batch.examples)
+        rows = np.repeat(np.arange(len(counts)), counts)  # [N]
+        feeds = {
+            **batch.lower,
+            "hidden": batch.hidden,
+            "rows": rows,
+            "slots": batch.slots[rows],
+            "columns": np.concatenate(columns),  # [N]
+            "k": np.array([k], np.int64),
+        }
+        found, cuts = head(feeds), np.cumsum(counts)[:-1]  # [N, K] each
+        each = zip(*(np.split(found[name], cuts) for name in ("scores", "tokens")), strict=True)
+        return [{"scores": scores, "tokens": tokens} for scores, tokens in each]
 
     def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
         """Candidates for each mask, the likeliest first.

@@ -14,7 +14,8 @@ from adaptation.slot_sources import FixedSource
 from adaptation.slotted import SlottedBase
 from langmod.errors import LangmodError, UnknownLanguage
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE, GraphSpec
-from service.encoder import EncoderEngine, Part
+from langmod.tasks import TASKS
+from service.encoder import EncoderEngine, head_batch
 from service.lanes import padded
 from service.rows import batch_shape
 from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest, TagRequest
@@ -240,8 +241,8 @@ async def test_a_head_reads_the_first_token_or_the_mean_as_it_was_trained(engine
         plan = engine._plan("classify", request_of(task, "ko", SENTENCES["ko"][:2]))
         rows = [plan(place, text).row for place, text in enumerate(SENTENCES["ko"][:2])]
         with engine.bank.pin([row.stack for row in rows]) as pinned:
-            part = Part(rows, hidden, pinned.slots)
-            outputs = engine._head("classify", part, pinned)
+            batch = head_batch(rows, hidden, pinned.slots, {})
+            outputs = TASKS["classify"].run(batch, engine._head("classify", None, pinned))
         for row, output, states in zip(rows, outputs, hidden, strict=True):
             own = {k.partition(".")[2]: v for k, v in row.stack.task.tensors.items()}
             dense = np.tanh(pooled(states, row.length) @ own["dense_weight"] + own["dense_bias"])
