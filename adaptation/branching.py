@@ -45,7 +45,7 @@ def put(value: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     return torch.ops.langmod.put_rows(value, rows, part)
 
 
-class Found(NamedTuple):
+class Lookup(NamedTuple):
     """One tensor of several modules, and each row's own."""
 
     bank: Tensor
@@ -58,7 +58,7 @@ class SlotSource(ABC):
     """Where hooks find the tensors of the modules of the rows that run now."""
 
     @abstractmethod
-    def find(self, name: str, layer: int | None) -> Found | None:
+    def find(self, name: str, layer: int | None) -> Lookup | None:
         """A tensor of every module and where in it each row's own lies; None when not loaded.
 
         ``name`` is ``<role>.<tensor>``; ``layer`` None for tensors without a layer axis.

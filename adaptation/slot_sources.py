@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adaptation.banks import MARKS
-from adaptation.branching import Found, SlotSource, gathered
+from adaptation.branching import Lookup, SlotSource, gathered
 from langmod.specs import ROLES, Role
 
 
@@ -16,14 +16,14 @@ class FixedSource(SlotSource):
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = tensors
 
-    def find(self, name: str, layer: int | None) -> Found | None:
+    def find(self, name: str, layer: int | None) -> Lookup | None:
         """A bank of one slot, broadcast over the rows."""
         tensor = self.tensors.get(name)
         if tensor is None:
             return None
         place = [[0]] if layer is None else [[layer, 0]]
         bank = tensor.unsqueeze(0 if layer is None else 1)
-        return Found(bank, torch.tensor(place, device=tensor.device))
+        return Lookup(bank, torch.tensor(place, device=tensor.device))
 
 
 class BankSource(SlotSource):
@@ -35,10 +35,10 @@ class BankSource(SlotSource):
         self.columns = {role: slots[:, column] for column, role in enumerate(ROLES)}  # [B] each
         self._places: dict[tuple[Role, int | None], Tensor] = {}
 
-    def find(self, name: str, layer: int | None) -> Found | None:
+    def find(self, name: str, layer: int | None) -> Lookup | None:
         """The bank, and the rows' slots in it."""
         bank = self.banks.get(name)
-        return None if bank is None else Found(bank, self._rows(_role(name), layer))
+        return None if bank is None else Lookup(bank, self._rows(_role(name), layer))
 
     def marks(self, role: Role) -> Tensor | None:
         """From the bank of marks; None where it was not given."""
@@ -66,7 +66,7 @@ class RoleSources(SlotSource):
     def __init__(self, sources: Mapping[Role, SlotSource]) -> None:
         self.sources = sources
 
-    def find(self, name: str, layer: int | None) -> Found | None:
+    def find(self, name: str, layer: int | None) -> Lookup | None:
         """What the role's own source holds."""
         source = self.sources.get(_role(name))
         return None if source is None else source.find(name, layer)

@@ -46,7 +46,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Found:
+class SavedHead:
     """A head as its checkpoint holds it."""
 
     kind: str
@@ -74,17 +74,17 @@ def read_head(folder: Path, base: Architecture) -> Head | None:
     return Head(found.kind, _tensors(found, base.width), found.labels, found.pooling)
 
 
-def _of_peft(folder: Path) -> Found | None:
+def _of_peft(folder: Path) -> SavedHead | None:
     """PEFT names no labels and saves whole modules of Hugging Face's models."""
     settings, state = peft_folder.load_head(folder)
     named = [each for each in settings.get("modules_to_save") or [] if each in peft_folder.HEADS]
     if not state:
         lost = f"modules_to_save names {', '.join(named)}, and no tensor of it is here; {ASIDE}"
-        return Found("", (), state, faults=[lost]) if named else None
+        return SavedHead("", (), state, faults=[lost]) if named else None
     task = settings.get("task_type")
     kind = {"SEQ_CLS": "classify", "TOKEN_CLS": "tag"}.get(str(task))
     if kind is None:
-        return Found(
+        return SavedHead(
             "", (), state, faults=[f"task_type is {task!r}; allowed: SEQ_CLS, TOKEN_CLS; {ASIDE}"]
         )
     found = _static(kind, state)
@@ -93,7 +93,7 @@ def _of_peft(folder: Path) -> Found | None:
     return replace(found, pooling="prompt") if prompt else found
 
 
-def _static(kind: str, state: State, labels: tuple[str, ...] = ()) -> Found:
+def _static(kind: str, state: State, labels: tuple[str, ...] = ()) -> SavedHead:
     """The head of one of Hugging Face's models for a task."""
     linears = ("classifier",) if kind == "tag" else ("classifier.dense", "classifier.out_proj")
     faults = []
@@ -102,10 +102,10 @@ def _static(kind: str, state: State, labels: tuple[str, ...] = ()) -> Found:
             "it reads the pooler of the base, which bases of masked language models lack; "
             "allowed: dense, tanh and linear as in XLM-R"
         )
-    return Found(kind, linears, state, labels, faults)
+    return SavedHead(kind, linears, state, labels, faults)
 
 
-def _of_hub(folder: Path, base: Architecture) -> Found | None:
+def _of_hub(folder: Path, base: Architecture) -> SavedHead | None:
     loaded = adapterhub.load_head(folder)
     if loaded is None:
         return None
@@ -119,10 +119,12 @@ def _of_hub(folder: Path, base: Architecture) -> Found | None:
     kind = next((kind for end, kind in STATIC.items() if model.endswith(end)), None)
     if kind == "words":
         other = f"it is a head for words other than the base's, which alone is served; {ASIDE}"
-        return None if _is_own(state, base) else Found("", (), state, faults=[other])
+        return None if _is_own(state, base) else SavedHead("", (), state, faults=[other])
     if kind is None:
         allowed = ", ".join(f"…For{end}" for end in STATIC)
-        return Found("", (), state, faults=[f"model_class is {model}; allowed: {allowed}; {ASIDE}"])
+        return SavedHead(
+            "", (), state, faults=[f"model_class is {model}; allowed: {allowed}; {ASIDE}"]
+        )
     return _static(kind, state, _names(settings.get("label2id")))
 
 
@@ -151,12 +153,14 @@ def _is_the_bases(state: State, base: Architecture) -> bool:
     )  # fmt: skip
 
 
-def _flexible(name: str, config: Mapping[str, Any], state: State) -> Found:
+def _flexible(name: str, config: Mapping[str, Any], state: State) -> SavedHead:
     """A head of AdapterHub's own: ``layers`` times dropout, linear, activation."""
     kind, layers = FLEXIBLE.get(str(config.get("head_type")), ""), config.get("layers")
     if not kind:
         allowed = f"allowed: {', '.join(FLEXIBLE)}; {ASIDE}"
-        return Found("", (), state, faults=[f"head_type is {config.get('head_type')!r}; {allowed}"])
+        return SavedHead(
+            "", (), state, faults=[f"head_type is {config.get('head_type')!r}; {allowed}"]
+        )
     faults = []
     if layers not in ((1, 2) if kind == "classify" else (1,)):
         faults.append(f"layers is {layers!r}; allowed: {'1 or 2' if kind == 'classify' else '1'}")
@@ -168,14 +172,14 @@ def _flexible(name: str, config: Mapping[str, Any], state: State) -> Found:
     # Dropout, linear, activation; dropout, linear.
     places = (1, 4) if layers == 2 else (1,)
     linears = [f"heads.{name}.{place}" for place in places]
-    return Found(kind, linears, state, _names(config.get("label2id")), faults)
+    return SavedHead(kind, linears, state, _names(config.get("label2id")), faults)
 
 
 def _names(label2id: Mapping[str, int] | None) -> tuple[str, ...]:
     return tuple(sorted(label2id, key=lambda label: int(label2id[label]))) if label2id else ()
 
 
-def _shape_faults(found: Found, width: int) -> list[str]:
+def _shape_faults(found: SavedHead, width: int) -> list[str]:
     faults = []
     for place, linear in enumerate(found.linears):
         weight = found.state.get(f"{linear}.weight")
@@ -191,7 +195,7 @@ def _shape_faults(found: Found, width: int) -> list[str]:
     return faults + [f"{key} is unknown" for key in sorted(found.state.keys() - used)]
 
 
-def _tensors(found: Found, width: int) -> dict[str, Tensor]:
+def _tensors(found: SavedHead, width: int) -> dict[str, Tensor]:
     """Linear weights are ``[out, in]`` in checkpoints and ``[in, out]`` in banks."""
     *inner, out = [_linear(found.state, each) for each in found.linears]
     tensors = {"out_weight": out[0], "out_bias": out[1]}

@@ -17,7 +17,15 @@ import numpy as np
 from langmod.digests import SHORT
 from langmod.errors import BadRequest, BrokenModule, UnknownModule
 from langmod.specs import ModuleManifest, Vocabulary
-from langmod.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Held, Storage, open_storage
+from langmod.storage import (
+    LATEST,
+    MANIFEST,
+    TENSORS,
+    TOKENIZER,
+    Storage,
+    StoredModule,
+    open_storage,
+)
 from langmod.tensor_file import described, faults_of, read, written
 
 __all__ = ["LATEST", "MANIFEST", "TENSORS", "TOKENIZER", "Module", "ModuleStore", "pointed_at"]
@@ -117,18 +125,18 @@ class ModuleStore:
             self.storage.point(name, digest)
         return digest
 
-    def survey(self) -> Mapping[str, Held]:
+    def list_modules(self) -> Mapping[str, StoredModule]:
         """What lies there of every published module, unchecked, in one look."""
-        return self.storage.survey()
+        return self.storage.list_modules()
 
     def names(self) -> list[str]:
         """Every published module, in order of name."""
-        return sorted(self.survey())
+        return sorted(self.list_modules())
 
     def versions(self, name: str) -> list[str]:
         """Every digest of a published module, newest first."""
-        held = self.survey().get(name)
-        return list(held.versions) if held else []
+        stored = self.list_modules().get(name)
+        return list(stored.versions) if stored else []
 
     def latest(self, name: str) -> str:
         """The digest that serves requests for a module.
@@ -238,7 +246,7 @@ class ModuleStore:
 
     def _intact(self, name: str, digest: str) -> bool:
         try:
-            # A new version is found out by one read; to say why it is unknown takes a survey.
+            # A new version is found out by one read; to say why it is unknown takes a listing.
             self._fetch(name, digest, MANIFEST)
             self.load(name, digest)
         except (FileNotFoundError, UnknownModule, BrokenModule):

@@ -23,17 +23,17 @@ Reference = Annotated[str, typer.Argument(metavar="NAME[@DIGEST]")]
 def list_modules(store: Place) -> None:
     """Every module: the version that serves, what it is for, how many versions there are."""
     opened = open_store(store)
-    for name, held in sorted(opened.survey().items()):
+    for name, stored in sorted(opened.list_modules().items()):
         try:
-            manifest = opened.manifest(name, pointed_at(name, held.latest))
+            manifest = opened.manifest(name, pointed_at(name, stored.latest))
         except LangmodError as error:
             print(f"{name}  broken: {error.message}")
             continue
         place = manifest.task or manifest.role
         tags = f"{manifest.source}-{manifest.target}" if manifest.source else manifest.languages
         shown = tags if isinstance(tags, str) else ",".join(tags)
-        versions = f"{len(held.versions)} version{'s' * (len(held.versions) != 1)}"
-        key = f"{name}@{pointed_at(name, held.latest)}"
+        versions = f"{len(stored.versions)} version{'s' * (len(stored.versions) != 1)}"
+        key = f"{name}@{pointed_at(name, stored.latest)}"
         print(f"{key:<48} {place:<10} {manifest.method:<11} {shown:<24} {versions}")
 
 

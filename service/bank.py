@@ -14,7 +14,7 @@ import numpy as np
 
 from langmod.specs import PROMPT, ROLES, BankSpec, Role
 from langmod.store import Module
-from service.slots import RoleSlots, Room
+from service.slots import Budget, RoleSlots
 from service.tables import Table
 
 NO_PROMPT = np.zeros((0, 0), np.float32)
@@ -68,11 +68,11 @@ class Bank:
     def __init__(
         self,
         specs: Sequence[BankSpec],
-        room: Room,
+        budget: Budget,
         note: Callable[[Role, str], None] = lambda role, event: None,
     ) -> None:
-        """``room`` is each role's own; ``note`` hears of each hit, load and eviction."""
-        self.roles = {role: RoleSlots(specs, role, room, partial(note, role)) for role in ROLES}
+        """``budget`` is each role's own; ``note`` hears of each hit, load and eviction."""
+        self.roles = {role: RoleSlots(specs, role, budget, partial(note, role)) for role in ROLES}
         self._changed = threading.Condition()
 
     @contextmanager
@@ -104,11 +104,11 @@ class Bank:
 
         A row that finds none by itself is a part by itself.
         """
-        starts, part = [0], Part(self.roles)
+        starts, part = [0], PartialBatch(self.roles)
         for index, stack in enumerate(stacks):
             if not part.takes(stack) and index > starts[-1]:
                 starts.append(index)
-                part = Part(self.roles)
+                part = PartialBatch(self.roles)
                 part.takes(stack)
         return [slice(*ends) for ends in zip(starts, [*starts[1:], len(stacks)], strict=True)]
 
@@ -153,7 +153,7 @@ class Bank:
         return {each.key: each for each in modules if each is not None and takes(each)}
 
 
-class Part:
+class PartialBatch:
     """Rows whose modules find room in the banks together."""
 
     def __init__(self, roles: Mapping[Role, RoleSlots]) -> None:

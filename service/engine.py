@@ -98,7 +98,7 @@ class Engine(ABC, Generic[Row]):
         self.encoder = TextEncoder(folder / "tokenizer.json", self.base)
         store, banks = open_store(folder, self.base.name, settings), self.graphs.spec.banks
         self.resolver = Resolver(store, self.base, banks, settings)
-        self.bank = Bank(banks, settings.room, self._note_bank)
+        self.bank = Bank(banks, settings.budget, self._note_bank)
         self._identifier = identifier
         self._threads = ThreadPoolExecutor(self.graphs.side_by_side, f"part-{self.base.name}")
         self.scheduler: Scheduler[Row, Any] = Scheduler(

@@ -111,15 +111,15 @@ class ModuleIndex:
     def _read(self, stamp: int | None) -> Listing:
         entries: dict[str, Entry] = {}
         broken: dict[str, LangmodError] = {}
-        for name, held in sorted(self.store.survey().items()):
+        for name, stored in sorted(self.store.list_modules().items()):
             try:
-                digest = pointed_at(name, held.latest)
+                digest = pointed_at(name, stored.latest)
                 entry = self._listing.entries.get(name)
-                if entry is None or entry.digest != digest or digest not in held.versions:
+                if entry is None or entry.digest != digest or digest not in stored.versions:
                     entry = Entry(self.store.manifest(name, digest), digest)
                 entries[name] = entry
             except UnknownModule:
-                continue  # removed since the survey
+                continue  # removed since the listing
             except LangmodError as error:
                 broken[name] = error
         return Listing(entries, broken, stamp)

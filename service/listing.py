@@ -71,7 +71,7 @@ def _base(engine: Engine[Any]) -> Json:
         "languages": base.languages,
         "slots": {
             role: {
-                "limit": slots.room.modules,
+                "limit": slots.budget.modules,
                 "bytes": slots.nbytes,
                 "resident": list(slots.resident),
                 **slots.events,

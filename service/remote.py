@@ -8,11 +8,11 @@ from pathlib import Path
 
 from langmod.errors import BrokenModule, LangmodError, UnknownModule
 from langmod.specs import ModuleManifest
-from langmod.storage import MANIFEST, FolderStorage, Held, Storage, open_storage
+from langmod.storage import MANIFEST, FolderStorage, Storage, StoredModule, open_storage
 from langmod.store import ModuleStore, pointed_at
 from service import metrics
+from service.poller import Poller
 from service.settings import Settings
-from service.watch import Watch
 
 logger = logging.getLogger("langmod.store")
 LOOK_SECONDS = 1.0
@@ -59,39 +59,39 @@ class RemoteStore(ModuleStore):
         self._poll_seconds = poll_seconds
         self._reached = reached
         self._lost = False
-        self._watch = Watch(self._survey, dict(self._cache.survey()), self._note)
-        self._watch.refresh(0, patience=None)
+        self._poller = Poller(self._list_modules, dict(self._cache.list_modules()), self._note)
+        self._poller.refresh(0, patience=None)
 
-    def survey(self) -> Mapping[str, Held]:
+    def list_modules(self) -> Mapping[str, StoredModule]:
         """What the last look found."""
-        return self._watch.value
+        return self._poller.value
 
     def manifest(self, name: str, digest: str) -> ModuleManifest:
         """As of any store; a version that the far store no longer has is none, cached or not."""
-        held = self.survey().get(name)
-        if held is None or digest not in held.versions:
+        stored = self.list_modules().get(name)
+        if stored is None or digest not in stored.versions:
             raise self._absent(name, digest, MANIFEST)
         return super().manifest(name, digest)
 
     def look(self) -> None:
         """Looks again, unless that was done within the last second."""
-        self._watch.refresh(min(LOOK_SECONDS, self._poll_seconds))
+        self._poller.refresh(min(LOOK_SECONDS, self._poll_seconds))
 
     def changed(self) -> int | None:
         """Looks again after ``poll_seconds``; how often something else was found."""
-        self._watch.refresh(self._poll_seconds)
-        return self._watch.serial
+        self._poller.refresh(self._poll_seconds)
+        return self._poller.serial
 
     def stamp(self, name: str, digest: str) -> object:
         """Differs when the last look saw other files of the module."""
-        held = self.survey().get(name)
-        return held and held.state
+        stored = self.list_modules().get(name)
+        return stored and stored.state
 
     def _pointer(self, name: str) -> bytes:
-        held = self.survey().get(name)
-        if held is None:
+        stored = self.list_modules().get(name)
+        if stored is None:
             raise UnknownModule(name, self.names())
-        return held.latest
+        return stored.latest
 
     def _sealed(self, name: str, digest: str, file: str, seal: str) -> bytes:
         with suppress(BrokenModule, UnknownModule):
@@ -103,12 +103,12 @@ class RemoteStore(ModuleStore):
             logger.warning("%s@%s is not kept: %s", name, digest, error)
         return payload
 
-    def _survey(self) -> dict[str, Held]:
+    def _list_modules(self) -> dict[str, StoredModule]:
         """A look, with the manifests that serve, so that no request waits for them."""
-        found = self.storage.survey()
-        for name, held in found.items():
+        found = self.storage.list_modules()
+        for name, stored in found.items():
             with suppress(BrokenModule, UnknownModule):
-                digest = pointed_at(name, held.latest)
+                digest = pointed_at(name, stored.latest)
                 self._sealed(name, digest, MANIFEST, digest)
         try:
             self._follow(found)
@@ -116,15 +116,15 @@ class RemoteStore(ModuleStore):
             logger.warning("the cache of the store is not kept: %s", error)
         return found
 
-    def _follow(self, found: Mapping[str, Held]) -> None:
+    def _follow(self, found: Mapping[str, StoredModule]) -> None:
         """Brings the cache's pointers up to a look: they are what a start without the store has."""
-        cached = self._cache.survey()
+        cached = self._cache.list_modules()
         for name in cached.keys() - found.keys():
             self._cache.storage.remove(name)
-        for name, held in found.items():
-            if name not in cached or cached[name].latest.strip() != held.latest.strip():
+        for name, stored in found.items():
+            if name not in cached or cached[name].latest.strip() != stored.latest.strip():
                 with suppress(BrokenModule):
-                    self._cache.storage.point(name, pointed_at(name, held.latest))
+                    self._cache.storage.point(name, pointed_at(name, stored.latest))
 
     def _note(self, error: Exception | None) -> None:
         self._reached(error is None)

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from langmod.encoding import IntArray
 from langmod.specs import BaseSpec
-from service.lanes import padded
+from service.fair_queue import padded
 from service.session import Array, GraphSet
 
 Value: TypeAlias = Array | ort.OrtValue

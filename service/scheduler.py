@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from langmod.errors import Overloaded, Unavailable
 from service import metrics
-from service.lanes import Lanes
+from service.fair_queue import FairQueue
 
 logger = logging.getLogger("langmod.scheduler")
 LONGEST_RETRY = 60
@@ -97,7 +97,7 @@ class Scheduler(Generic[Row, Answer]):
         self.name = name
         self.limits = limits
         self._run = run
-        self._lanes: Lanes[Ticket[Row, Answer]] = Lanes(alike)
+        self._waiting: FairQueue[Ticket[Row, Answer]] = FairQueue(alike)
         self._changed = threading.Condition()
         self._closed = False
         self._tokens_a_second = 0.0
@@ -107,7 +107,7 @@ class Scheduler(Generic[Row, Answer]):
     @property
     def waiting(self) -> int:
         """Rows that wait now."""
-        return self._lanes.rows
+        return self._waiting.rows
 
     @property
     def alive(self) -> bool:
@@ -133,7 +133,7 @@ class Scheduler(Generic[Row, Answer]):
         """Ends the worker after the running batch; waiting rows fail as ``Unavailable``."""
         with self._changed:
             self._closed = True
-            stranded = self._lanes.drain()
+            stranded = self._waiting.drain()
             self._changed.notify_all()
         _settle([(ticket, self._stopping()) for ticket in stranded])
         self._worker.join()
@@ -146,24 +146,24 @@ class Scheduler(Generic[Row, Answer]):
             if self._closed:
                 raise self._stopping()
             if self._full(len(tickets)):
-                self._lanes.purge()
+                self._waiting.purge()
             # A request larger than the whole queue is taken in when nobody else waits.
             if self._full(len(tickets)):
                 raise self._overloaded(len(tickets))
             for ticket in tickets:
-                self._lanes.put(ticket)
+                self._waiting.put(ticket)
             self._changed.notify()
-        metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
+        metrics.QUEUED_ROWS.labels(self.name).set(self._waiting.rows)
 
     def _full(self, more: int) -> bool:
-        return self._lanes.rows > 0 and self._lanes.rows + more > self.limits.queued_rows
+        return self._waiting.rows > 0 and self._waiting.rows + more > self.limits.queued_rows
 
     def _overloaded(self, more: int) -> Overloaded:
-        ahead = self._lanes.tokens
+        ahead = self._waiting.tokens
         seconds = math.ceil(ahead / self._tokens_a_second) if self._tokens_a_second else 1
         retry_after = min(max(seconds, 1), LONGEST_RETRY)
         return Overloaded(
-            f"{self._lanes.rows} texts wait for base {self.name} and {more} more were sent; "
+            f"{self._waiting.rows} texts wait for base {self.name} and {more} more were sent; "
             f"at most {self.limits.queued_rows} may wait; try again in {retry_after} s",
             retry_after=retry_after,
         )
@@ -176,11 +176,11 @@ class Scheduler(Generic[Row, Answer]):
     def _run_next(self) -> bool:
         """Waits for rows and answers a batch; False when the scheduler was closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._lanes.rows)
+            self._changed.wait_for(lambda: self._closed or self._waiting.rows)
             if self._closed:
                 return False
-            batch = self._lanes.take(self.limits.batch_tokens, self.limits.batch_rows)
-        metrics.QUEUED_ROWS.labels(self.name).set(self._lanes.rows)
+            batch = self._waiting.take(self.limits.batch_tokens, self.limits.batch_rows)
+        metrics.QUEUED_ROWS.labels(self.name).set(self._waiting.rows)
         live = [each for each in batch if not each.left]
         if live:
             self._measure_and_answer(live)

@@ -165,7 +165,7 @@ class BeamSearch(Search):
         self._totals = np.array([total for _, _, total in chosen])  # [W]
 
 
-class Draws(Search):
+class SampledSearch(Search):
     """Independent samples, each from its own stream of random numbers.
 
     From the ``top_k`` likeliest tokens at every step (Fan et al. 2018, arXiv 1805.04833); for
@@ -224,5 +224,5 @@ class Draws(Search):
 def search_for(plan: SearchPlan) -> Search:
     """A search at its beginning."""
     if plan.sampling:
-        return Draws(plan, plan.sampling)
+        return SampledSearch(plan, plan.sampling)
     return GreedySearch(plan) if plan.beams == 1 else BeamSearch(plan)

@@ -13,13 +13,13 @@ from langmod.digests import file_digest
 from langmod.errors import ConfigError, Unavailable
 from langmod.sessions import exact_options
 from langmod.specs import GraphFile, GraphSpec
-from service.arranged import arranged_session
+from service.optimised import optimised_session
 from service.settings import Provider, Settings
 from service.tables import Table
 
 PROVIDERS: dict[Provider, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 Array = npt.NDArray[Any]
-ARRANGED = "graphs"
+OPTIMISED = "graphs"
 """Folder in the cache."""
 QUIET = 3
 """ONNX Runtime's log level for errors only."""
@@ -142,10 +142,10 @@ class GraphSet:
 
 def _session(path: Path, digest: str, settings: Settings, arena: bool) -> ort.InferenceSession:
     if settings.provider == "cpu":
-        folder = settings.cache.expanduser() / ARRANGED
+        folder = settings.cache.expanduser() / OPTIMISED
         own = options(settings)
         own.enable_cpu_mem_arena = arena
-        return arranged_session(path, digest, folder, own)
+        return optimised_session(path, digest, folder, own)
     return ort.InferenceSession(path, options(settings), providers=[PROVIDERS[settings.provider]])
 
 

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from langmod.specs import Precision
 from service.scheduler import Limits
-from service.slots import Room
+from service.slots import Budget
 
 Provider = Literal["cpu", "cuda"]
 MEBIBYTE = 2**20
@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     ``bentoml://{base}``; ``{base}`` stands for the base's name."""
     cache: Path = Path("~/.cache/langmod")
     """Folder that keeps verified files of a store that is no folder, and graphs as ONNX Runtime
-    arranged them for this processor; it may be deleted."""
+    optimised them for this processor; it may be deleted."""
     poll_seconds: float = Field(default=5, ge=0)
     """How often such a store is looked at for changes; 0: on each request."""
     precision: Precision = "int8"
@@ -74,6 +74,6 @@ class Settings(BaseSettings):
         return Limits(self.queued_texts, self.batch_texts, self.batch_tokens)
 
     @cached_property
-    def room(self) -> Room:
+    def budget(self) -> Budget:
         """The bounds of each role's banks."""
-        return Room(self.slots, self.bank_bytes)
+        return Budget(self.slots, self.bank_bytes)

@@ -19,7 +19,7 @@ REVIEW = 1024
 
 
 @dataclass(frozen=True)
-class Room:
+class Budget:
     """How large the banks of one role may become."""
 
     modules: int
@@ -43,10 +43,10 @@ class RoleSlots:
     """The modules of one role that lie in banks; ``Bank`` holds the lock."""
 
     def __init__(
-        self, specs: Sequence[BankSpec], role: Role, room: Room, note: Callable[[str], None]
+        self, specs: Sequence[BankSpec], role: Role, budget: Budget, note: Callable[[str], None]
     ) -> None:
         """``note`` hears of each hit, load and eviction."""
-        self.room = room
+        self.budget = budget
         self.tables = Tables(specs, role)
         self.resident: OrderedDict[str, Resident] = OrderedDict()
         """By module key, least recently used first."""
@@ -72,8 +72,8 @@ class RoleSlots:
 
     def allows(self, layout: Layout) -> bool:
         """Whether banks may be as large as this; without modules they always may."""
-        few = layout.slots <= self.room.modules + 1
-        return few and (layout.slots == 1 or self.tables.nbytes(layout) <= self.room.nbytes)
+        few = layout.slots <= self.budget.modules + 1
+        return few and (layout.slots == 1 or self.tables.nbytes(layout) <= self.budget.nbytes)
 
     def has_room(self, modules: Mapping[str, Module]) -> bool:
         """Whether these can be held beside what others hold; where nobody does, they can."""
@@ -127,7 +127,7 @@ class RoleSlots:
 
     def _make_room(self, new: Sequence[Widths]) -> None:
         """Sees to a free slot for each, in banks that are wide enough and not too large."""
-        too_many = len(self.resident) + len(new) - self.room.modules
+        too_many = len(self.resident) + len(new) - self.budget.modules
         self._evict(self._idle()[: max(too_many, 0)])
         if not self._fits(new):
             layout, leaving = self._most_recent_beside(new)
@@ -137,7 +137,7 @@ class RoleSlots:
 
     def _fits(self, new: Sequence[Widths]) -> bool:
         wide = all(map(self.tables.layout.is_as_wide_as, new))
-        return wide and len(new) <= len(self._free) and self.nbytes <= self.room.nbytes
+        return wide and len(new) <= len(self._free) and self.nbytes <= self.budget.nbytes
 
     def _most_recent_beside(self, new: Sequence[Widths]) -> tuple[Layout, list[str]]:
         """The layout of what is new, pinned and, as far as allowed, recent; what must leave."""
@@ -178,8 +178,8 @@ class RoleSlots:
         Memory is taken page by page as slots are first written.
         """
         a_slot = self.tables.nbytes(Layout(1, layout.widths))
-        affordable = max(self.room.nbytes // max(a_slot, 1), layout.slots)
-        return Layout(min(affordable, self.room.modules + 1), layout.widths)
+        affordable = max(self.budget.nbytes // max(a_slot, 1), layout.slots)
+        return Layout(min(affordable, self.budget.modules + 1), layout.widths)
 
     def _lay_out(self, least: Layout) -> None:
         """Lays the banks out anew, what is resident in their first slots."""

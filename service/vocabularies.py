@@ -15,7 +15,7 @@ import onnxruntime as ort
 from langmod.encoding import Encoded, TextEncoder
 from langmod.errors import BrokenModule, ConfigError
 from langmod.store import Module
-from service.lanes import padded
+from service.fair_queue import padded
 from service.session import Array, GraphSet
 
 MASK_INPUTS = ("hidden", "rows", "columns", "k")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from langmod.storage.folder import FolderStorage
-from langmod.storage.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Held, Storage
+from langmod.storage.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Storage, StoredModule
 
 __all__ = [
     "LATEST",
@@ -11,8 +11,8 @@ __all__ = [
     "TENSORS",
     "TOKENIZER",
     "FolderStorage",
-    "Held",
     "Storage",
+    "StoredModule",
     "open_storage",
 ]
 

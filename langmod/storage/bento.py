@@ -12,7 +12,7 @@ from bentoml.exceptions import NotFound
 from bentoml.models import Model
 
 from langmod.errors import ConfigError, LangmodError, Unavailable
-from langmod.storage.storage import LATEST, Held, Storage
+from langmod.storage.storage import LATEST, Storage, StoredModule
 
 BASE, MODULE, POINTS_TO = "langmod_base", "langmod_module", "langmod_points_to"
 """Keys in a BentoML model's metadata; the names alone could be read in two ways."""
@@ -29,19 +29,19 @@ class BentoStorage(Storage):
     def __init__(self, base: str) -> None:
         self.base = base
 
-    def survey(self) -> dict[str, Held]:
+    def list_modules(self) -> dict[str, StoredModule]:
         """Reads the description of every model in the store."""
         models: dict[str, list[Model]] = {}
         with _reach():
             for model in bentoml.models.list():
                 if model.info.metadata.get(BASE) == self.base:
                     models.setdefault(str(model.info.metadata[MODULE]), []).append(model)
-        held = {name: _held(sorted(each, key=_age)) for name, each in models.items()}
-        return {name: each for name, each in held.items() if each.latest}
+        stored = {name: _stored(sorted(each, key=_age)) for name, each in models.items()}
+        return {name: each for name, each in stored.items() if each.latest}
 
     def pointer(self, name: str) -> bytes:
         """What the youngest pointer says."""
-        latest = _held(sorted(self._models(name, LATEST), key=_age)).latest
+        latest = _stored(sorted(self._models(name, LATEST), key=_age)).latest
         if not latest:
             raise FileNotFoundError(self._tag(name, LATEST))
         return latest
@@ -98,13 +98,13 @@ def _about(model: Model) -> tuple[object, object, bool]:
     return metadata.get(BASE), metadata.get(MODULE), POINTS_TO in metadata
 
 
-def _held(models: list[Model]) -> Held:
+def _stored(models: list[Model]) -> StoredModule:
     """From models of one module, oldest first."""
     pointers = [model for model in models if POINTS_TO in model.info.metadata]
     versions = [model for model in models if POINTS_TO not in model.info.metadata]
     latest = str(pointers[-1].info.metadata[POINTS_TO]).encode() if pointers else b""
     digests = tuple(str(model.tag.version) for model in reversed(versions))
-    return Held(latest, digests, tuple(map(_age, models)))
+    return StoredModule(latest, digests, tuple(map(_age, models)))
 
 
 def _age(model: Model) -> float:

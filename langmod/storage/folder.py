@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from langmod.storage.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Held, Storage
+from langmod.storage.storage import LATEST, MANIFEST, TENSORS, TOKENIZER, Storage, StoredModule
 
 LOCK = ".lock"
 """Held by the one that writes; the file stays."""
@@ -25,15 +25,15 @@ class FolderStorage(Storage):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def survey(self) -> dict[str, Held]:
+    def list_modules(self) -> dict[str, StoredModule]:
         """Every module with a pointer."""
         if not self.folder.is_dir():
             return {}
         found = {}
         for each in self.folder.iterdir():
-            held = None if each.name.startswith(".") else _held(each)
-            if held is not None:
-                found[each.name] = held
+            stored = None if each.name.startswith(".") else _stored(each)
+            if stored is not None:
+                found[each.name] = stored
         return found
 
     def pointer(self, name: str) -> bytes:
@@ -91,10 +91,10 @@ class FolderStorage(Storage):
         return tuple(_state(folder / file) for file in (MANIFEST, TENSORS, TOKENIZER))
 
 
-def _held(module: Path) -> Held | None:
+def _stored(module: Path) -> StoredModule | None:
     """What lies in a module's folder; None where there is no pointer."""
     try:
-        return Held(_pointer(module), _versions(module))
+        return StoredModule(_pointer(module), _versions(module))
     except (FileNotFoundError, NotADirectoryError):
         # Also when it was removed after the store's folder was listed.
         return None

@@ -13,7 +13,7 @@ LATEST = "latest"
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredModule:
     """What a place holds of one module that has a pointer."""
 
     latest: bytes
@@ -34,7 +34,7 @@ class Storage(ABC):
     """
 
     @abstractmethod
-    def survey(self) -> dict[str, Held]:
+    def list_modules(self) -> dict[str, StoredModule]:
         """Every module that has a pointer, in one look; empty when there is no such place yet."""
 
     @abstractmethod

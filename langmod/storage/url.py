@@ -13,7 +13,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.core import url_to_fs
 
 from langmod.errors import ConfigError, LangmodError, Unavailable
-from langmod.storage.storage import LATEST, MANIFEST, Held, Storage
+from langmod.storage.storage import LATEST, MANIFEST, Storage, StoredModule
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
@@ -41,13 +41,13 @@ class UrlStorage(Storage):
             raise ConfigError(f"store {self.url}: {error}") from error
         self._root: str = root.rstrip("/")
 
-    def survey(self) -> dict[str, Held]:
+    def list_modules(self) -> dict[str, StoredModule]:
         """One listing of all files, and every pointer."""
         with self._reach():
             modules = self._modules()
             pointers = self._pointers([name for name, files in modules.items() if LATEST in files])
         return {
-            name: Held(pointer, _versions(modules[name]), repr(modules[name]))
+            name: StoredModule(pointer, _versions(modules[name]), repr(modules[name]))
             for name, pointer in pointers.items()
         }
 
@@ -75,8 +75,8 @@ class UrlStorage(Storage):
     def remove(self, name: str) -> None:
         """Deletes ``latest`` first; a version that comes in meanwhile stays."""
         with self._reach():
-            held = self._modules().get(name, {})
-            for file in sorted(held, key=lambda file: file != LATEST):
+            stored = self._modules().get(name, {})
+            for file in sorted(stored, key=lambda file: file != LATEST):
                 with suppress(FileNotFoundError):
                     self._fs.rm_file(self._path(name, file))
 

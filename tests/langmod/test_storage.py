@@ -178,11 +178,11 @@ def test_publishers_do_not_disturb_one_another(place, reader):
 
 
 def test_to_publish_takes_no_look_at_every_module(publisher, reader, monkeypatch):
-    def survey():
+    def list_modules():
         raise AssertionError("the time to publish would grow with the store")
 
     publish(publisher, "ko")
-    monkeypatch.setattr(publisher.storage, "survey", survey)
+    monkeypatch.setattr(publisher.storage, "list_modules", list_modules)
     digests = [publish(publisher, value=value) for value in (1, 2, 1)]
     assert digests[0] == digests[2]
     assert reader.latest("mn") == digests[0]

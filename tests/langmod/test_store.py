@@ -249,7 +249,7 @@ def test_readers_and_writers_of_every_kind_side_by_side(store):
         "go back": go_back,
         "remove": lambda chance: store.remove(chance.choice(names)),
         "load": lambda chance: store.load(chance.choice(names)),
-        "survey": lambda chance: store.survey(),
+        "list_modules": lambda chance: store.list_modules(),
         "stamp": lambda chance: store.stamp("mn", store.latest("mn")),
     }
     done = threading.Event()

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from langmod.store import Module
 from service.bank import Bank, Stack
-from service.slots import Room
+from service.slots import Budget
 from tests.service.modules import BANKS, WIDTH, manifest, module
 
 PLENTY = 2**20
 
 
 def bank_of(modules, nbytes=PLENTY):
-    return Bank(BANKS, Room(modules, nbytes))
+    return Bank(BANKS, Budget(modules, nbytes))
 
 
 def use(bank, *modules):
@@ -295,8 +295,8 @@ class Batches:
         for stacks, pinned, _ in self.running:
             check(stacks, pinned)
         for slots in self.bank.roles.values():
-            assert len(slots.resident) <= slots.room.modules
-            assert slots.nbytes <= slots.room.nbytes or len(slots.resident) <= 1
+            assert len(slots.resident) <= slots.budget.modules
+            assert slots.nbytes <= slots.budget.nbytes or len(slots.resident) <= 1
             tensors = [table.tensor for table in slots.tables.current.values()]
             assert slots.nbytes == sum(tensor.nbytes for tensor in tensors)
             self.tensors |= {id(tensor): weakref.ref(tensor) for tensor in tensors}

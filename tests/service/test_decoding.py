@@ -17,10 +17,10 @@ from langmod.store import ModuleStore
 from service import decoding
 from service.bank import Bank, Stack
 from service.decoding import Decoder, Sentence
-from service.searches import Draws, Sampling, SearchPlan
+from service.searches import SampledSearch, Sampling, SearchPlan
 from service.session import GraphSet
 from service.settings import Settings
-from service.slots import Room
+from service.slots import Budget
 from tests.service.published import publish
 from tests.text import SENTENCES
 
@@ -85,7 +85,7 @@ def planned(sentences, **changes):
 
 def decode(graphs, sentences, stacks=None):
     stacks = stacks or [Stack()] * len(sentences)
-    with Bank(graphs.spec.banks, Room(8, 2**20)).pin(stacks) as pinned:
+    with Bank(graphs.spec.banks, Budget(8, 2**20)).pin(stacks) as pinned:
         return Decoder(graphs).decode(sentences, pinned)
 
 
@@ -292,7 +292,9 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(top_k, temperature, expect
     counts = dict.fromkeys([7, 9, 4], 0)
     for seed in range(100):
         sampling = Sampling(top_k, temperature, (seed,))
-        search = Draws(SearchPlan(2, 5, 2, 2, beams=20, n_best=20, sampling=sampling), sampling)
+        search = SampledSearch(
+            SearchPlan(2, 5, 2, 2, beams=20, n_best=20, sampling=sampling), sampling
+        )
         for _ in range(2):
             search.advance(scores, tokens)
         assert search.done

@@ -16,7 +16,7 @@ from langmod.errors import LangmodError, UnknownLanguage
 from langmod.specs import FP32_TOLERANCE, ROW_TOLERANCE, GraphSpec
 from langmod.tasks import TASKS
 from service.encoder import EncoderEngine, head_batch
-from service.lanes import padded
+from service.fair_queue import padded
 from service.rows import batch_shape
 from service.schemas import ClassifyRequest, EmbedRequest, FillMaskRequest, TagRequest
 from service.settings import Settings

@@ -73,15 +73,15 @@ def test_a_removed_module_serves_no_more(store, index):
 def test_modules_removed_during_a_reading_are_not_broken(store, index, monkeypatch):
     digest = publish(store, "mn-a")
     publish(store, "mn-b")
-    survey = store.survey
+    list_modules = store.list_modules
 
-    def survey_before_removal():
-        held = survey()
-        if "mn-b" in held:
+    def list_before_removal():
+        stored = list_modules()
+        if "mn-b" in stored:
             store.storage.remove("mn-b")
-        return held
+        return stored
 
-    monkeypatch.setattr(store, "survey", survey_before_removal)
+    monkeypatch.setattr(store, "list_modules", list_before_removal)
     listing = index.listing()
     assert listing.entries.keys() == {"mn-a"}
     assert listing.broken == {}
@@ -126,7 +126,7 @@ def test_a_folder_is_read_once_while_it_does_not_change(store, index, monkeypatc
     publish(store, "mn-a")
     settle(store)
     index.listing()
-    monkeypatch.setattr(store, "survey", lambda: pytest.fail("read again"))
+    monkeypatch.setattr(store, "list_modules", lambda: pytest.fail("read again"))
     assert serving(index).startswith("mn-a@")
 
 
@@ -134,7 +134,7 @@ def test_a_folder_changed_just_now_is_read_again(store, index, monkeypatch):
     publish(store, "mn-a")
     index.listing()
     reads = []
-    monkeypatch.setattr(store, "survey", lambda: reads.append(1) or {})
+    monkeypatch.setattr(store, "list_modules", lambda: reads.append(1) or {})
     os.utime(store.storage.folder)
     index.listing()
     index.listing()

@@ -25,12 +25,12 @@ class Far(UrlStorage):
     def __init__(self, folder):
         super().__init__(f"file://{folder}")
         self.folder = folder
-        self.surveys, self.downloads, self.out_of_reach = 0, [], False
+        self.listings, self.downloads, self.out_of_reach = 0, [], False
 
-    def survey(self):
+    def list_modules(self):
         self._answer()
-        self.surveys += 1
-        return super().survey()
+        self.listings += 1
+        return super().list_modules()
 
     def read(self, name, digest, file):
         self._answer()
@@ -155,33 +155,33 @@ def test_a_store_is_looked_at_once_in_a_while(publisher, far, open_remote):
     publish(publisher)
     store = open_remote(poll_seconds=3600)
     index = ModuleIndex(store)
-    looks = far.surveys
+    looks = far.listings
     for _ in range(5):
         assert index.find(lambda each: "mn" in each.languages).manifest.name == "mn"
         assert index.named("mn").manifest.name == "mn"
-    assert far.surveys == looks
+    assert far.listings == looks
 
 
 def test_a_name_that_is_not_known_has_the_store_looked_at(publisher, far, open_remote, monkeypatch):
     index = ModuleIndex(open_remote(poll_seconds=3600))
     digest = publish(publisher)
     assert index.find(lambda each: "mn" in each.languages) is None
-    looks = far.surveys
+    looks = far.listings
     monkeypatch.setattr(remote, "LOOK_SECONDS", 0)
     assert index.named("mn").digest == digest
     older, newer = digest, publish(publisher, value=2)
     assert index.named(f"mn@{newer}").digest == newer
     assert index.named(f"mn@{older}").digest == older
-    assert far.surveys == looks + 2
+    assert far.listings == looks + 2
 
 
 def test_many_unknown_names_have_it_looked_at_once(far, open_remote):
     index = ModuleIndex(open_remote(poll_seconds=3600))
-    looks = far.surveys
+    looks = far.listings
     for name in ("a", "b", "c@000000000000"):
         with pytest.raises(UnknownModule):
             index.named(name)
-    assert far.surveys <= looks + 1
+    assert far.listings <= looks + 1
 
 
 def test_what_was_seen_is_served_while_the_store_is_out_of_reach(

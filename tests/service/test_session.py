@@ -9,7 +9,7 @@ from langmod.store import Module
 from service.bank import Bank, Stack
 from service.session import GraphSet
 from service.settings import Settings
-from service.slots import Room
+from service.slots import Budget
 from tests.service.published import random_manifest, random_tensors
 
 
@@ -57,7 +57,7 @@ def feeds(tokens=5):
 
 
 def test_outputs_that_stay_on_the_device_are_fed_again(graphs):
-    bank = Bank(graphs.spec.banks, Room(2, 2**20))
+    bank = Bank(graphs.spec.banks, Budget(2, 2**20))
     plain = graphs["embed"].run(feeds())
     kept = graphs["embed"].run(feeds(), keep=["words"])
     np.testing.assert_array_equal(kept["words"].numpy(), plain["words"])
@@ -100,7 +100,7 @@ def test_a_bank_is_bound_again_only_when_it_changed(graphs, monkeypatch):
     monkeypatch.setattr(
         ort.OrtValue, "ortvalue_from_numpy", lambda *given: bound.append(1) or bind(*given)
     )
-    bank = Bank(graphs.spec.banks, Room(2, 2**20))
+    bank = Bank(graphs.spec.banks, Budget(2, 2**20))
     counts = []
     a, b = (random_module(graphs, name, seed) for seed, name in enumerate("ab"))
     for each in (None, None, a, a, b):
@@ -116,7 +116,7 @@ def test_a_bank_is_bound_again_only_when_it_changed(graphs, monkeypatch):
 
 
 def test_threads_do_not_share_what_they_bind(graphs):
-    bank = Bank(graphs.spec.banks, Room(2, 2**20))
+    bank = Bank(graphs.spec.banks, Budget(2, 2**20))
     with bank.pin([Stack(), Stack()]) as pinned:
         words = [graphs["embed"].run(feeds(tokens)) for tokens in (3, 5, 7, 9)]
 

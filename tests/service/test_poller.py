@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from service.watch import Watch
+from service.poller import Poller
 
 
 class Clock:
@@ -48,7 +48,7 @@ def notes():
 
 @pytest.fixture
 def watch(far, clock, notes):
-    return Watch(far, "nothing", notes.append, clock)
+    return Poller(far, "nothing", notes.append, clock)
 
 
 def test_it_looks_again_when_the_last_look_is_old(watch, far, clock):

@@ -1,11 +1,11 @@
-"""Graphs kept as ONNX Runtime arranged them: made once, the same numbers, damage is noticed."""
+"""Graphs kept as ONNX Runtime optimised them: made once, the same numbers, damage is noticed."""
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
 from langmod.digests import file_digest
-from service.arranged import arranged_session
+from service.optimised import optimised_session
 from service.session import options
 from service.settings import Settings
 
@@ -19,7 +19,7 @@ def graph(tiny_encoder):
 def opened(graph, tmp_path):
     def open_graph(folder=tmp_path / "graphs"):
         settings = Settings(threads=1)
-        return arranged_session(graph, file_digest(graph), folder, options(settings))
+        return optimised_session(graph, file_digest(graph), folder, options(settings))
 
     return open_graph
 
@@ -36,7 +36,7 @@ def test_a_graph_is_arranged_once_and_gives_the_same_numbers(opened, graph, tmp_
     made = kept.stat().st_mtime_ns
     assert np.array_equal(words(opened()), plain)
     assert kept.stat().st_mtime_ns == made
-    monkeypatch.setattr("service.arranged.processor", lambda: "another processor")
+    monkeypatch.setattr("service.optimised.processor", lambda: "another processor")
     opened()
     assert len(list((tmp_path / "graphs").iterdir())) == 2
 
@@ -56,4 +56,4 @@ def test_a_damaged_one_is_arranged_anew(opened, tmp_path):
 def test_without_a_folder_to_write_the_file_itself_serves(opened, tmp_path, caplog):
     (tmp_path / "file").write_bytes(b"")
     assert words(opened(tmp_path / "file" / "graphs")).shape[:2] == (2, 3)
-    assert "is not kept as arranged" in caplog.text
+    assert "is not kept as optimised" in caplog.text

@@ -11,7 +11,7 @@ PATIENCE = 1.0
 """Seconds that a request waits for a look before it goes on with what was seen before."""
 
 
-class Watch(Generic[Value]):
+class Poller(Generic[Value]):
     """What ``read`` returned last; one look at a time, each on a thread of its own.
 
     A look that fails leaves the value as it was.

@@ -1,6 +1,6 @@
-"""Graphs as ONNX Runtime arranges them for this processor, kept from one start to the next.
+"""Graphs as ONNX Runtime optimises them for this processor, kept from one start to the next.
 
-To arrange a graph of ten thousand nodes takes most of a start, and half as much memory again as to
+To optimise a graph of ten thousand nodes takes most of a start, and half as much memory again as to
 run it.
 """
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("langmod.graphs")
 CPU = ["CPUExecutionProvider"]
 
 
-def arranged_session(
+def optimised_session(
     path: Path, digest: str, folder: Path, options: ort.SessionOptions
 ) -> ort.InferenceSession:
     """A graph on the CPU, from what an earlier start kept in a folder, or kept there now.
@@ -26,8 +26,8 @@ def arranged_session(
     Args:
         path: the ONNX file.
         digest: its sha256.
-        folder: where arranged graphs lie; what lies there may be deleted.
-        options: how it runs; changed to take the graph as it was arranged.
+        folder: where optimised graphs lie; what lies there may be deleted.
+        options: how it runs; changed to take the graph as it was optimised.
     """
     try:
         kept = _kept(folder, _key(digest)) or _keep(path, folder, _key(digest), options)
@@ -35,7 +35,7 @@ def arranged_session(
         return ort.InferenceSession(kept, options, providers=CPU)
     # Whatever the cache cannot give, the file itself does; ONNX Runtime raises bare Exceptions.
     except Exception as error:
-        logger.warning("%s is not kept as arranged: %s", path, error)
+        logger.warning("%s is not kept as optimised: %s", path, error)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         return ort.InferenceSession(path, options, providers=CPU)
 
@@ -46,7 +46,7 @@ def _key(digest: str) -> str:
 
 
 def _kept(folder: Path, key: str) -> Path | None:
-    """The arranged graph; a damaged one is removed."""
+    """The optimised graph; a damaged one is removed."""
     for path in folder.glob(f"{key}-*.ort"):
         if file_digest(path).startswith(path.stem.partition("-")[2]):
             return path
@@ -55,7 +55,7 @@ def _kept(folder: Path, key: str) -> Path | None:
 
 
 def _keep(path: Path, folder: Path, key: str, options: ort.SessionOptions) -> Path:
-    """Arranges a graph; its name says what it is of and what it holds."""
+    """Optimises a graph; its name says what it is of and what it holds."""
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{key}.{os.getpid()}.tmp"
     options.optimized_model_filepath = str(draft)

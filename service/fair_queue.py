@@ -44,13 +44,13 @@ def padded(length: int) -> int:
 Row = TypeVar("Row", bound=Waiting)
 
 
-class Lanes(Generic[Row]):
+class FairQueue(Generic[Row]):
     """Rows by language and padded length; batches take from the languages in turn."""
 
     def __init__(self, alike: bool = True) -> None:
         """``alike``: whether the rows of a batch are to be of like length."""
         self._alike = alike
-        self._lanes: dict[str, dict[int, deque[Row]]] = {}
+        self._languages: dict[str, dict[int, deque[Row]]] = {}
         self._turns: deque[str] = deque()
         self.rows = 0
         """Rows waiting, those that left since the last purge included."""
@@ -59,10 +59,10 @@ class Lanes(Generic[Row]):
 
     def put(self, row: Row) -> None:
         """Puts a row at the end of its language's lane."""
-        if row.language not in self._lanes:
-            self._lanes[row.language] = {}
+        if row.language not in self._languages:
+            self._languages[row.language] = {}
             self._turns.append(row.language)
-        self._lanes[row.language].setdefault(padded(row.length), deque()).append(row)
+        self._languages[row.language].setdefault(padded(row.length), deque()).append(row)
         self.rows += 1
         self.tokens += row.length
 
@@ -90,7 +90,7 @@ class Lanes(Generic[Row]):
 
     def purge(self) -> None:
         """Drops the rows that left."""
-        for lane in self._lanes.values():
+        for lane in self._languages.values():
             for length, queue in lane.items():
                 lane[length] = deque[Row](row for row in queue if not row.left)
         self.rows = sum(len(queue) for queue in self._queues())
@@ -100,13 +100,13 @@ class Lanes(Generic[Row]):
     def drain(self) -> list[Row]:
         """Takes every row out."""
         rows = [row for queue in self._queues() for row in queue]
-        self._lanes.clear()
+        self._languages.clear()
         self._turns.clear()
         self.rows = self.tokens = 0
         return rows
 
     def _queues(self) -> Iterator[deque[Row]]:
-        return (queue for lane in self._lanes.values() for queue in lane.values())
+        return (queue for lane in self._languages.values() for queue in lane.values())
 
     def _take_oldest(self) -> Row | None:
         for _ in range(len(self._turns)):
@@ -127,7 +127,7 @@ class Lanes(Generic[Row]):
     def _next_lane(self) -> dict[int, deque[Row]]:
         language = self._turns[0]
         self._turns.rotate(-1)
-        return self._lanes[language]
+        return self._languages[language]
 
     def _pop(self, lane: dict[int, deque[Row]], lengths: Sequence[int]) -> Row | None:
         for length in lengths:
@@ -142,12 +142,12 @@ class Lanes(Generic[Row]):
 
     def _drop_empty(self) -> None:
         for language in list(self._turns):
-            lane = self._lanes[language]
+            lane = self._languages[language]
             for length in [each for each, queue in lane.items() if not queue]:
                 del lane[length]
             if not lane:
-                del self._lanes[language]
-        self._turns = deque(each for each in self._turns if each in self._lanes)
+                del self._languages[language]
+        self._turns = deque(each for each in self._turns if each in self._languages)
 
 
 def _oldest_first(lane: dict[int, deque[Row]]) -> list[int]:
