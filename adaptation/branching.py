@@ -65,7 +65,7 @@ class SlotSource(ABC):
         """
 
     def marks(self, role: Role) -> Tensor | None:
-        """At which places each row's module has tensors, ``[B, K]`` of zeros and ones.
+        """Says at which places each row's module has tensors, ``[B, K]`` of zeros and ones.
 
         None: whatever is loaded, all rows run it.
         """
@@ -84,7 +84,7 @@ class Loaded:
     take the same."""
     role: Role
     column: int
-    """Of the marks of its role."""
+    """The column of its place in the marks of its role."""
     folds: Fold | None
 
 
@@ -94,13 +94,14 @@ class Change:
 
     arithmetic: Arithmetic
     banks: tuple[str, ...]
-    """Their names; the first has the free axis of its place, empty when no module is loaded."""
+    """The names of its banks; the first has the free axis of its place, empty when no module is
+    loaded."""
     defaults: tuple[str, ...] = ()
     """Banks ``[L, S, 1]`` or ``[S, 1]`` that follow them; a module without such a tensor takes
     zeros."""
     folds: Fold | None = None
-    """Of one bank ``[L, S, E, D]``, each feature's factor less 1 or what is added to it: what a
-    graph does along with the bias of a linear."""
+    """How a graph folds its one bank ``[L, S, E, D]`` into a linear: each feature's factor less 1
+    or what is added to it: what a graph does along with the bias of a linear."""
 
     @property
     def role(self) -> Role:

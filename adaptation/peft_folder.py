@@ -34,7 +34,7 @@ class Target(NamedTuple):
     """A linear that a checkpoint's settings name."""
 
     module: str
-    """Its full name in the base."""
+    """The full name of the base's part that it changes."""
     stack: Stack
     layer: int
     path: str

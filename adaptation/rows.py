@@ -134,7 +134,7 @@ class Surroundings:
         return output
 
     def _leave_layers(self, entered: list[tuple[Around, Rows, SlotSource]], last: Tensor) -> None:
-        """The same for the lower layers that the head for words reads beside the last."""
+        """Takes prompts off the lower layers that the head for words reads beside the last."""
         mix = getattr(self._architecture, "mix", None)
         if mix is None:
             return

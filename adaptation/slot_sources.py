@@ -41,7 +41,7 @@ class BankSource(SlotSource):
         return None if bank is None else Lookup(bank, self._rows(_role(name), layer))
 
     def marks(self, role: Role) -> Tensor | None:
-        """From the bank of marks; None where it was not given."""
+        """Reads the bank of marks; None where it was not given."""
         found = self.find(f"{role}.{MARKS}", None)
         return None if found is None else gathered(found.bank, found.places)
 

@@ -27,7 +27,7 @@ class Spelling:
     """The tokens of a vocabulary."""
 
     tokens: Mapping[str, int]
-    """As the vocabulary spells them → id."""
+    """Tokens as the vocabulary spells them → id."""
     special: Mapping[str, int] = field(default_factory=dict)
     """What a special token is for (``pad``, ``mask`` …) → id."""
 
@@ -135,7 +135,7 @@ Started = tuple[Tensor, Tensor]
 
 
 def at_random(transfer: Transfer, generator: Generator) -> Started:
-    """As far from zero as the base's, in no direction; bias 0 (Lee et al. 2021)."""
+    """Draws vectors as far from zero as the base's, in no direction; bias 0 (Lee et al. 2021)."""
     size, width = transfer.own.size, transfer.table.shape[1]
     vectors = torch.empty(size, width).normal_(generator=generator) * transfer.table.std()
     return _copied((vectors, torch.zeros(size)), transfer, transfer.special())

@@ -52,7 +52,7 @@ class ModuleDescription(Frozen):
     task: str | None = None
     kind: str | None = None
     labels: tuple[str, ...] = ()
-    """Of a foreign head: instead of the names that it brings."""
+    """Names of a foreign head's answers, instead of those that it brings."""
     pooling: Pooling = "first"
     licence: str = "unknown"
     data: str = "unknown"
@@ -204,7 +204,7 @@ def _known_method(source: Path) -> str:
 
 
 def _described(about: ModuleDescription, head: Head | None) -> ModuleDescription:
-    """With what the head tells of the module."""
+    """Adds what the head tells of the module."""
     role: Role = "task" if head is not None or about.task else "language"
     told: dict[str, object] = {"role": about.role or role}
     if head is not None:

@@ -75,7 +75,7 @@ def export_one(graph: SlottedGraph, folder: Path, precision: Precision) -> Parit
 
 
 def export_beside(graph: SlottedGraph, plain: Path, folder: Path, precision: Precision) -> Parity:
-    """The same for a graph that runs layers; leaves the graph without slots in a folder beside."""
+    """Exports a graph that runs layers; leaves the graph without slots in a folder beside."""
     path, without = folder / f"{graph.name}.onnx", PlainGraph(graph)
     beside = plain / f"{without.name}.onnx"
     export_file(graph, path, precision)

@@ -74,7 +74,7 @@ class Examined:
 
     @property
     def name(self) -> str:
-        """Of the module, or of its folder while it has none."""
+        """The module's name, or that of its folder while it has none."""
         return self.checkpoint.description.name or self.source.name
 
     def report(self) -> list[str]:

@@ -21,7 +21,7 @@ SIGNED_ZERO = np.int8(0)
 """And in weights, which are signed for the processors' own instructions (VNNI). On those without,
 sums of pairs would saturate: ``langmod.sessions`` has ONNX Runtime make them unsigned there."""
 SMALLEST_SCALE = np.float32(1e-12)
-"""For rows of zeros."""
+"""The scale of a row of zeros."""
 
 
 def quantize_products(source: Path, target: Path) -> None:

@@ -24,7 +24,7 @@ BoolArray = npt.NDArray[np.bool_]
 CONTROL = "\0"
 """Put before the name of every control token, and taken out of every text: nobody can type one."""
 WORD_MARKS = ("▁", "Ġ")
-"""With which pieces that begin a word start, in SentencePiece and byte-level vocabularies."""
+"""What pieces that begin a word start with, in SentencePiece and byte-level vocabularies."""
 CHARACTERS_A_TOKEN = 100
 """A text of more characters than this for each token allowed is refused without cutting it up."""
 
@@ -79,7 +79,7 @@ class TextEncoder:
         """Tokens of the vocabulary that the base writes in."""
 
     def beside(self, taken: int) -> "TextEncoder":
-        """The same for rows of which soft prompts take so many positions.
+        """Returns an encoder for rows of which soft prompts take so many positions.
 
         Raises:
             BadRequest: they leave none for text.

@@ -22,7 +22,7 @@ class Machine(Frozen):
     system: str
     python: str
     load_average: float
-    """Of the last minute, when the measuring began: what else the machine was doing."""
+    """Load of the last minute when the measuring began: what else the machine was doing."""
 
     @classmethod
     def here(cls) -> Self:
@@ -39,12 +39,12 @@ class Machine(Frozen):
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Of installed libraries."""
+    """Versions of installed libraries."""
     return {name: version(name) for name in libraries}
 
 
 def commit() -> str:
-    """Of the source, with ``+`` where files differ from it."""
+    """The commit of the source, with ``+`` where files differ from it."""
     try:
         found = _git("rev-parse", "HEAD")
         return found[:SHORT] + ("+" if _git("status", "--porcelain", "--", "*.py") else "")

@@ -28,16 +28,16 @@ class SyntheticPair:
     """The text."""
     language: str
     source: str
-    """Its translation."""
+    """The machine's translation of the target."""
     pivot: str
     tokens: tuple[int, int]
-    """Of source and target, language token and end included."""
+    """Numbers of tokens of source and target, language token and end included."""
     round_trip: str | None
     """The source translated back; None where it was not asked for or could not be made."""
 
     @cached_property
     def chrf(self) -> float | None:
-        """Of the round trip against the text, 0 to 100."""
+        """The chrF of the round trip against the text, 0 to 100."""
         return None if self.round_trip is None else sentence_chrf(self.round_trip, self.target)
 
     @property

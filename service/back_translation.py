@@ -13,7 +13,7 @@ from service.translator_schemas import BackTranslateRequest
 
 @dataclass(frozen=True)
 class Pair(SyntheticPair):
-    """With how likely the translation is."""
+    """A synthetic pair that says how likely its translation is."""
 
     score: float
 

@@ -34,7 +34,7 @@ class Stack:
     task: Module | None = None
 
     def module(self, role: Role) -> Module | None:
-        """Its module of a role."""
+        """Returns its module of a role."""
         return self.language if role == "language" else self.task
 
     @cached_property

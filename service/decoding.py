@@ -21,7 +21,7 @@ BIAS = "cross.bias"
 HIDDEN = float(np.finfo(np.float32).min)
 """What is added to the scores of padding."""
 HYPOTHESES = 256
-"""Of one group at most: the scores of the whole vocabulary are made for each."""
+"""Most hypotheses of one group: the scores of the whole vocabulary are made for each."""
 
 
 @dataclass(frozen=True, eq=False)

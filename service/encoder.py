@@ -49,7 +49,7 @@ class EncoderRow:
 
     @property
     def encoded(self) -> Encoded:
-        """Its tokens."""
+        """The tokens of its text."""
         return self.example.encoded
 
     @property

@@ -26,7 +26,7 @@ from service.stacks import Resolver
 
 logger = logging.getLogger("langmod.engine")
 ROWS = 2
-"""Of a batch that are worth a thread."""
+"""Rows of a batch below which a second thread does not pay."""
 FEW = 2
 """Texts that are finished on the event loop."""
 Json = dict[str, Any]

@@ -20,7 +20,7 @@ class Waiting(Protocol):
 
     @property
     def length(self) -> int:
-        """Its tokens, special ones included."""
+        """How many tokens it has, special ones included."""
         ...
 
     @property
@@ -55,7 +55,7 @@ class FairQueue(Generic[Row]):
         self.rows = 0
         """Rows waiting, those that left since the last purge included."""
         self.tokens = 0
-        """Their tokens."""
+        """Tokens of the rows that wait."""
 
     def put(self, row: Row) -> None:
         """Puts a row at the end of its language's lane."""

@@ -67,7 +67,7 @@ class RemoteStore(ModuleStore):
         return self._poller.value
 
     def manifest(self, name: str, digest: str) -> ModuleManifest:
-        """As of any store; a version that the far store no longer has is none, cached or not."""
+        """Reads it as of any store; a version that the far store lacks is none, cached or not."""
         stored = self.list_modules().get(name)
         if stored is None or digest not in stored.versions:
             raise self._absent(name, digest, MANIFEST)

@@ -35,7 +35,7 @@ class Schedulable(Protocol):
 
     @property
     def length(self) -> int:
-        """Its tokens, special ones included."""
+        """How many tokens it has, special ones included."""
         ...
 
 
@@ -60,17 +60,17 @@ class Ticket(Generic[Row, Answer]):
 
     row: Row
     future: "asyncio.Future[Answer]"
-    """Of the caller's loop, which alone may settle it."""
+    """The promise; only the caller's loop, to which it belongs, may settle it."""
     arrived: float = field(default_factory=time.monotonic)
 
     @property
     def language(self) -> str:
-        """Its row's language."""
+        """The language of its row."""
         return self.row.language
 
     @property
     def length(self) -> int:
-        """Its row's tokens."""
+        """The tokens of its row."""
         return self.row.length
 
     @property

@@ -24,7 +24,7 @@ class Budget:
 
     modules: int
     nbytes: int
-    """With all padding."""
+    """Most bytes of a role's banks, all padding included."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class RoleSlots:
         self.budget = budget
         self.tables = Tables(specs, role)
         self.resident: OrderedDict[str, Resident] = OrderedDict()
-        """By module key, least recently used first."""
+        """Modules in slots by key, least recently used first."""
         self.pins: Counter[str] = Counter()
         """Module key → batches that hold it, where there are any."""
         self.events: Counter[str] = Counter()
@@ -173,7 +173,7 @@ class RoleSlots:
         return layout
 
     def _roomy(self, layout: Layout) -> Layout:
-        """With all slots that there is room for, so that no further module copies the others.
+        """Gives a layout all slots that the budget allows: no further module copies the others.
 
         Memory is taken page by page as slots are first written.
         """

@@ -13,7 +13,7 @@ from service.index import Entry, ModuleIndex
 from service.settings import Settings
 
 ANY = "*"
-"""In a task module's languages: it transfers to any language."""
+"""Stands among a task module's languages where it transfers to any."""
 
 
 @dataclass(frozen=True)

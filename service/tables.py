@@ -34,7 +34,7 @@ class Layout:
     widths: Widths
 
     def beside(self, widths: Widths) -> "Layout":
-        """With one slot more, wide enough for the module that lies there."""
+        """Returns a layout of one slot more, wide enough for the module that lies there."""
         wider = {axis: max(self.widths[axis], size) for axis, size in widths.items()}
         return Layout(self.slots + 1, {**self.widths, **wider})
 
@@ -53,7 +53,7 @@ class Tables:
         self._free = {name: _free_axes(spec) for name, spec in self._specs.items()}
         self._terms = _terms(self._specs.values())
         self.bare = Layout(1, {axis: 0 for axes in self._terms for axis in axes})
-        """Of banks without any module."""
+        """The layout of banks without any module."""
         self.current: dict[str, Table] = {}
         """Bank → its tensor now."""
         self._written: dict[int, frozenset[str]] = {}

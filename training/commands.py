@@ -26,7 +26,7 @@ class Command(NamedTuple):
         return self._named(self.settings_name)
 
     def run(self, settings: RunConfig) -> object:
-        """Its one public function; what it gives is printed on the command line."""
+        """Calls its one public function, whose result the command line prints."""
         return self._named(self.function)(settings)
 
     def _named(self, name: str) -> Any:

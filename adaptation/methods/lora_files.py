@@ -80,7 +80,7 @@ class Place:
     wide_out: int
     rank: int
     factor: float
-    """By which B counts."""
+    """The number that B is multiplied by."""
 
 
 def places(files: PeftFiles, base: Architecture) -> list[Place]:

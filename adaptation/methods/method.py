@@ -123,5 +123,5 @@ class Method(ABC):
         return f"R.{role}.{self.name}.{place}"
 
     def presence_axis(self, role: Role, place: str) -> str:
-        """The like for banks without a rank: 1 where a loaded module has tensors, else 0."""
+        """Names that of banks without a rank: 1 where a loaded module has tensors, else 0."""
         return f"E.{role}.{self.name}.{place}"

@@ -58,7 +58,7 @@ class ParallelBottleneck(Bottleneck):
     def write(
         self, folder: Path, config: MethodConfig, tensors: Mapping[str, Tensor], base: Architecture
     ) -> None:
-        """As `adapters` saves it, the scaling taken out of the way up."""
+        """Saves it as `adapters` does, with the scaling taken out of the way up."""
         scaling = ParallelBottleneckConfig.model_validate(config).scaling
         unscaled = {
             name: tensor / scaling if name.endswith(WAY_UP) else tensor

@@ -42,7 +42,7 @@ FIELDS = peft_folder.FIELDS | Fields(
 )
 """The settings of PEFT's ``PromptTuningConfig``."""
 MEAN_NOISE = 0.1
-"""In standard deviations of the base's word vectors."""
+"""How far a start lies from the mean, in standard deviations of the base's word vectors."""
 NOT_ZERO = 1e-6
 """What a vector of zeros becomes: nothing that an answer would show, and no padding."""
 

@@ -40,7 +40,8 @@ class XptConfig(MethodConfig):
     tokenizer: str | None = None
     """A folder of ``training tokenizer``; None: the base's tokens with vectors of their own."""
     start: Literal["random", "overlap"] = "random"
-    """Of the word vectors: the paper's, or the base's for tokens that both spell alike."""
+    """Where the word vectors start: at the paper's, or the base's for tokens that both spell
+    alike."""
 
 
 class Xpt(Method):

@@ -29,7 +29,7 @@ class Vocabulary(Frozen):
     """How a request writes a mask in texts that this module reads."""
     mask_id: int
     sha256: str
-    """Of tokenizer.json."""
+    """The sha256 of tokenizer.json."""
 
 
 class ModuleManifest(Frozen):
@@ -54,15 +54,17 @@ class ModuleManifest(Frozen):
     """How a classification head reads a row: its first token, the mean of its tokens, or the first
     vector of the module's own soft prompt."""
     priority: int = 0
-    """Of several modules that fit a request without a name the highest serves it; ties by name."""
+    """The module of highest priority serves a request that names none and that several fit; ties go
+    by name."""
     base: str
     base_digest: str
     tokenizer_digest: str
     tensors: tuple[TensorSpec, ...]
     sha256: str
-    """Of slots.safetensors."""
+    """The sha256 of slots.safetensors."""
     vocabulary: Vocabulary | None = None
-    """Of a module with a ``tokenizer.json`` of its own; others read the base's tokens."""
+    """The tokens of a module that has a ``tokenizer.json`` of its own; others read the base's
+    tokens."""
     licence: str
     data: str
     """The data it was trained on: corpus digest and sources."""

@@ -36,12 +36,13 @@ class BankSpec(Frozen):
     """``<role>.<tensor>``; a module's slots.safetensors holds it as ``<tensor>``."""
     role: Role
     shape: tuple[Axis, ...]
-    """With the slot axis ``S.<role>``; other strings are axes that grow with the modules."""
+    """Its axes, ``S.<role>`` for the slots among them; other strings are axes that grow with the
+    modules."""
     held: Literal["slots", "memory"] = "slots"
-    """In the slots of a bank that graphs take, or in host memory, where the service itself reads it
-    row by row."""
+    """Whether it lies in the slots of a bank that graphs take, or in host memory, where the service
+    itself reads it row by row."""
     marks: tuple[str, ...] = ()
-    """Of the one bank of each role ``[S, K]`` that no module brings: the free axes of all places
+    """For the one bank of each role ``[S, K]`` that no module brings: the free axes of all places
     where modules have tensors, in the order of its columns. A slot has 1 where its module does."""
 
     @property
@@ -51,7 +52,7 @@ class BankSpec(Frozen):
 
     @property
     def place(self) -> str | None:
-        """Its free axis of ranks, or of presence, one for each place of a method; None without."""
+        """The free axis of ranks or of presence, one for each place of a method, if any."""
         letters = ("R.", "E.")
         return next(
             (a for a in self.row_shape if isinstance(a, str) and a.startswith(letters)), None

@@ -99,7 +99,7 @@ def _about(model: Model) -> tuple[object, object, bool]:
 
 
 def _stored(models: list[Model]) -> StoredModule:
-    """From models of one module, oldest first."""
+    """Describes a module by its models, oldest first."""
     pointers = [model for model in models if POINTS_TO in model.info.metadata]
     versions = [model for model in models if POINTS_TO not in model.info.metadata]
     latest = str(pointers[-1].info.metadata[POINTS_TO]).encode() if pointers else b""

@@ -157,7 +157,7 @@ class HeadTask(Task):
 
 
 DIGITS = 6
-"""To which scores and vectors are answered."""
+"""Decimal places of scores and vectors in answers."""
 IGNORED = -100
 """The target of a token that the loss leaves out, as in torch's cross entropy."""
 

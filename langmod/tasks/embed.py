@@ -30,7 +30,7 @@ class Embed(Task):
     kind: ClassVar[str] = "embed"
 
     def worded(self, text: Text, purpose: str | None, base: BaseSpec) -> Text:
-        """With what a sentence encoder reads in front of a query, or of another kind of text."""
+        """Puts in front what a sentence encoder reads before a query, or another kind of text."""
         return prefixed(text, purpose, base)
 
     def run(self, batch: HeadBatch, head: RunHead) -> list[Mapping[str, Array]]:

@@ -24,7 +24,8 @@ class Count(Frozen):
     languages: str
     read: int
     dropped: Mapping[str, int]
-    """By filter, and ``leak`` for rows that would have put a sentence in two splits."""
+    """How many rows each filter dropped, and ``leak`` those that would have put a sentence in two
+    splits."""
     kept: int
 
 
@@ -44,7 +45,7 @@ class About(Frozen):
 
     sources: tuple[SourceCard, ...]
     filters: tuple[str, ...]
-    """In the order they ran."""
+    """The filters in the order in which they ran."""
     counts: tuple[Count, ...]
     config: Mapping[str, object]
 

@@ -27,9 +27,9 @@ class ShareConfig(RunConfig):
     languages: tuple[str, ...]
     """Those whose text is kept, and the pairs between them."""
     share: float = Field(default=1.0, gt=0, le=1)
-    """Of the training lines of each file."""
+    """The share of each file's training lines that is kept."""
     most: int | None = None
-    """At most so many training lines of each file."""
+    """Most training lines that are kept of each file."""
     seed: int = 1
     output: Path
     """The corpus folder; an older one there is replaced."""

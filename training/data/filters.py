@@ -28,12 +28,13 @@ class FilterOptions(Frozen):
     markup: Literal["strip", "drop", "keep"] = "strip"
     """What happens to tags, entities, links and user names."""
     min_characters: int = 10
-    """Of a sentence that stands alone."""
+    """Fewest characters of a sentence that stands alone."""
     min_pair_characters: int = 2
-    """Of each side of a pair."""
+    """Fewest characters of each side of a pair."""
     max_characters: int = 600
     max_length_ratio: float = 4.0
-    """Of the longer to the shorter side, where one side has ten characters or more."""
+    """Largest ratio of the longer to the shorter side, where one side has ten characters or
+    more."""
     min_letters: float = 0.4
     """Share of letters and combining marks in the text without spaces."""
     identifier: Path | None = None

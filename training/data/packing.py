@@ -86,7 +86,7 @@ class Block(TypedDict):
     input_ids: NDArray[np.int32]
     """``[T]``"""
     place: int
-    """In the order of the run."""
+    """Its place in the order of the run."""
 
 
 class BlockDataset(Dataset[Block]):

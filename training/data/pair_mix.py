@@ -27,7 +27,7 @@ class Synthetic(Frozen):
 
     corpus: Path
     share: float = Field(default=0.4, gt=0, lt=1)
-    """Of the examples, as long as they are mixed in."""
+    """Their share of the examples, as long as they are mixed in."""
     tag: str | None = "<bt>"
     """Stands before their sources, so that the model can tell them apart; None: nothing does."""
     until: float = Field(default=1.0, gt=0, le=1)
@@ -38,7 +38,7 @@ class Denoising(Frozen):
     """Text of each language as pairs: noise in, the sentence out."""
 
     share: float = Field(default=0.15, gt=0, lt=1)
-    """Of the examples."""
+    """Their share of the examples."""
     noise: Noise = Noise()
 
 
@@ -50,7 +50,7 @@ class PairMix(Frozen):
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Of synthetic and of denoising pairs, while both are mixed in.
+        """Shares of synthetic and of denoising pairs, while both are mixed in.
 
         Raises:
             ConfigError: nothing is left for real pairs.
@@ -105,7 +105,7 @@ class PairReader:
     def denoising(
         self, settings: Denoising, corpus: Path, tags: Sequence[str], most: int
     ) -> dict[Direction, list[Pair]]:
-        """At most so many noised sentences of each language with the sentences themselves."""
+        """Pairs at most so many noised sentences of each language with the sentences themselves."""
         mask = self.tokenizer.mask_token or self.tokenizer.unk_token
         rng = np.random.default_rng((self.seed, 1))
         found = {}
@@ -159,7 +159,7 @@ def read_directed(corpus: Path, direction: Direction) -> list[tuple[str, str]]:
 
 
 def sampled(items: Sequence[Item], most: int | None, seed: int) -> list[Item]:
-    """At most so many items, drawn by seed, in their order; None: all."""
+    """Draws at most so many items by seed, in their order; None: all."""
     if most is None or len(items) <= most:
         return list(items)
     return [items[place] for place in sorted(random.Random(seed).sample(range(len(items)), most))]

@@ -71,7 +71,7 @@ class PairDataset(Dataset[Pair]):
         batch, seed = batch_and_seed
         rng = np.random.default_rng(seed)
         self.draws: list[list[dict[str, int]]] = []
-        """By phase, kind and direction."""
+        """Orders of pairs by phase, kind and direction."""
         self.rows: list[Pair] = []
         for phase in phases:
             drawn = [draw_pairs(pairs, count, mix, rng) for pairs, count in phase]

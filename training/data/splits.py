@@ -21,7 +21,7 @@ class SplitOptions(Frozen):
     dev: float = Field(default=0.01, ge=0, lt=0.5)
     test: float = Field(default=0.01, ge=0, lt=0.5)
     max_rows: int = 1000
-    """Of dev, and of test, for one language or one pair of languages."""
+    """Most rows of dev, and of test, for one language or one pair of languages."""
 
 
 class Components:

@@ -23,7 +23,7 @@ from langmod.tasks import TASKS, HeadTask, Text
 from training.data.packing import IGNORED
 
 SEED = 1
-"""Of the sample that is scored."""
+"""Seed of the sample that is scored."""
 Split = Literal["train", "dev", "test"]
 
 
@@ -40,11 +40,11 @@ class TaskSettings(Frozen):
     """Path with ``{language}`` and ``{split}``: TSV ``label, text[, pair]`` or JSON lines with
     ``text`` and ``spans``; ``.xz`` allowed."""
     label: str | None = None
-    """In JSON lines the key of what a text is labelled with as a whole; None: it has spans."""
+    """The key, in JSON lines, of what a text is labelled with as a whole; None: it has spans."""
     max_train: int | None = None
-    """At most so many training examples per language, the first ones of the file."""
+    """Most training examples of a language, the first ones of the file."""
     max_scored: int | None = None
-    """At most so many of the dev or test examples of a language, a fixed sample: some files are
+    """Most dev or test examples of a language, a fixed sample: some files are
     sorted by label."""
     types: Mapping[str, str] = Field(default_factory=dict)
     """Type of span in the files → the type that is learned, where the languages' types differ;
@@ -98,7 +98,7 @@ def read_examples(settings: TaskSettings, language: str, split: Split) -> list[L
 
 
 def _sample(examples: list[LabelledText], count: int | None) -> list[LabelledText]:
-    """The same ones for every system, in the order of the file."""
+    """Chooses the same ones for every system, in the order of the file."""
     if count is None or count >= len(examples):
         return examples
     places = sorted(random.Random(SEED).sample(range(len(examples)), count))
@@ -106,7 +106,7 @@ def _sample(examples: list[LabelledText], count: int | None) -> list[LabelledTex
 
 
 def _retyped(example: LabelledText, types: Mapping[str, str]) -> LabelledText:
-    """With its spans' types as the settings name them."""
+    """Names the types of its spans as the settings do."""
     if not types:
         return example
     spans = [(start, end, types[kind]) for start, end, kind in example.reference if kind in types]

@@ -52,14 +52,14 @@ class MeasureConfig(RunConfig):
     corpus: Path
     languages: tuple[str, ...] = ()
     directions: tuple[str, ...] = ()
-    """Of a translator: ``mn-en``."""
+    """Directions of a translator, such as ``mn-en``."""
     split: Literal["dev", "test"] = "test"
     sentences: int = 100
-    """At most so many per language, or per direction and origin."""
+    """Most sentences of a language, or of a direction and origin."""
     by_word: bool = True
-    """Also with the rest of a word hidden, which takes as long again."""
+    """Whether to score also with the rest of a word hidden, which takes as long again."""
     origins: tuple[str, ...] = ()
-    """Of the pairs that are translated; all when empty."""
+    """Origins of the pairs that are translated; all when empty."""
     out: Path
 
 
@@ -106,7 +106,7 @@ class Model:
         return scored, own_encoder(config, scored.spec)
 
     def likelihood(self, sentences: list[Sentence]) -> PseudoLikelihood:
-        """Of sentences that its encoder read."""
+        """The likelihood of sentences that its encoder read."""
         slotted = self.scored.slotted
         with torch.no_grad(), slotted.using(FixedSource(self.tensors)):
             return pseudo_likelihood(
@@ -120,7 +120,7 @@ class Model:
     def reference_bits_per_byte(
         self, pairs: Sequence[tuple[str, str]], direction: tuple[str, str]
     ) -> float:
-        """Of the references given their sources, a token after the other."""
+        """Bits per byte of the references given their sources, a token after the other."""
         slotted = self.scored.slotted
         with torch.no_grad(), slotted.using(FixedSource(self.tensors)):
             return reference_bits_per_byte(slotted, self.encoder, pairs, direction)

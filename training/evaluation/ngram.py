@@ -40,7 +40,7 @@ class NgramConfig(RunConfig):
     order: int = Field(default=4, ge=2)
     split: Literal["dev", "test"] = "test"
     sentences: int = 100
-    """At most so many of each language are scored."""
+    """Most sentences of each language that are scored."""
     out: Path
 
 

@@ -44,7 +44,7 @@ class ProbeConfig(RunConfig):
     pivot: str = "en"
     split: Literal["dev", "test"] = "test"
     sentences: int = 200
-    """At most so many of each language, and pairs."""
+    """Most sentences of each language, and most pairs."""
     middle: int | None = None
     """Layers below the vectors; None: half of them."""
     task: TaskSettings | None = None

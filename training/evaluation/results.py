@@ -75,7 +75,7 @@ def write_results(config: ResultsConfig) -> str:
 
 
 def sections(boards: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each base a table of its language modules or directions, and one of each task."""
+    """Makes a table of the language modules or directions of each base, and one of each task."""
     rivals = [row for board in boards if "base" not in board for row in board["rows"]]
     found = []
     for board in boards:

@@ -36,7 +36,7 @@ class ScoreConfig(RunConfig):
     """Where each published task's labelled text is."""
     split: ScoredSplit = "test"
     sentences: int = 100
-    """At most so many sentences per language or direction and origin."""
+    """Most sentences of a language, or of a direction and origin."""
     out: Path
 
 

@@ -29,12 +29,12 @@ class TransferConfig(RunConfig):
     task: Path
     """A finished run of ``training module`` for a task; of a fine-tuned base, one that was kept."""
     languages: tuple[str, ...]
-    """As the task's files spell them."""
+    """Languages as the task's files spell them."""
     language_modules: str | None = None
     """A path with ``{language}`` to runs or published modules; None: the bare base."""
     split: Literal["dev", "test"] = "test"
     examples: int | None = None
-    """At most so many per language, a fixed sample."""
+    """Most examples of a language, a fixed sample."""
     out: Path
 
 

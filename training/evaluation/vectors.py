@@ -54,7 +54,7 @@ class VectorsConfig(RunConfig):
     similarity_languages: tuple[str, ...] = ()
     split: Literal["dev", "test"] = "dev"
     sentences: int | None = None
-    """At most so many pairs of a language, the first ones."""
+    """Most pairs of a language, the first ones."""
     out: Path
 
 

@@ -36,9 +36,9 @@ class WordByWordConfig(RunConfig):
     directions: tuple[str, ...]
     split: Literal["dev", "test"] = "test"
     sentences: int = 100
-    """At most so many per direction and origin."""
+    """Most sentences of a direction and origin."""
     origins: tuple[str, ...] = ()
-    """Of the scored sentences; all when empty."""
+    """Origins of the scored sentences; all when empty."""
     max_pairs: int | None = 20_000
     """Training pairs that the dictionary is made from, drawn by seed."""
     rounds: int = 5

@@ -21,7 +21,7 @@ class Word:
     context: tuple[str, str, str]
     """The word before, the word, the word after; empty at the ends."""
     label: str
-    """Of the first span that touches it."""
+    """The label of the first span that touches it."""
 
 
 def words_of(example: LabelledText) -> list[Word]:

@@ -52,7 +52,7 @@ class Optimisation(Frozen):
     seed: int = 1
 
     def factors(self, architecture: Architecture) -> Factors:
-        """Of the rates of a base's own parameters."""
+        """Factors of the rates at which a base's own parameters learn."""
         return layer_factors(architecture, self.layer_decay, self.layer_groups)
 
 
@@ -104,7 +104,7 @@ class SparseHead:
     """
 
     def __init__(self, head: nn.Module, tail: nn.Module | None = None) -> None:
-        """From ``tail`` on, an earlier part that takes positions alone, the others are dropped."""
+        """Drops positions from ``tail`` on, an earlier part that takes positions alone."""
         self.chosen: Tensor | None = None
         (head if tail is None else tail).register_forward_pre_hook(self._select)
 

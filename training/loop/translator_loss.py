@@ -67,12 +67,12 @@ class LearningTranslator(nn.Module):
         return {n: p for n, p in self.translator.named_parameters() if p.requires_grad}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Of what learns alone: the frozen halves are where they came from."""
+        """Returns what learns alone: the frozen halves are where they came from."""
         whole = super().state_dict(*args, **kwargs)
         kept = {f"translator.{name}" for name in self.learned()}
         return {name: tensor for name, tensor in whole.items() if name in kept}
 
-    def load_state_dict(  # type: ignore[override]
+    def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Reads what ``state_dict`` gave; the frozen halves are not missed."""

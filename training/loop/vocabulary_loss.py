@@ -79,7 +79,7 @@ def _loss_in_place(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
 def _gradients(
     needed: tuple[bool, ...], slopes: Tensor, hidden: Tensor, words: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Of hidden states, weight and bias, from the logits' ``[N, V]``; None where not needed."""
+    """Gradients of hidden states, weight and bias, from the logits' ``[N, V]``, where needed."""
     return (
         slopes @ words if needed[0] else None,  # [N, D]
         (slopes.t() @ hidden).float() if needed[1] else None,  # [V, D]

@@ -43,7 +43,7 @@ class AdoptConfig(RunConfig):
     """The folder in that package."""
     languages: tuple[str, ...]
     licence: str
-    """Of the encoder."""
+    """The encoder's licence."""
     max_tokens: int = 128
     """Rows are cut here, as nothing longer will be trained."""
     prefixes: dict[str, str] = Field(default_factory=dict)

@@ -36,8 +36,8 @@ class Filters(Frozen):
     min_chrf: float = Field(default=30.0, ge=0, le=100)
     """chrF of the round trip against the text."""
     keep_share: float = Field(default=1.0, gt=0, le=1)
-    """Of the pairs that passed all else in a direction, those with the highest chrF: a measure that
-    also fits translators whose every round trip is poor."""
+    """The share kept of the pairs that passed all else in a direction, those of highest chrF: a
+    measure that also fits translators whose every round trip is poor."""
     round_trip: bool = True
     """False: nothing is translated back, and chrF is not asked for."""
     identifier: Path | None = Path("models/langid")
@@ -50,11 +50,12 @@ class BackTranslateConfig(RunConfig):
     base: str
     """The translator, a folder or hub id that ``base.json`` describes."""
     corpus: Path
-    """Its training text is translated, less that of its training pairs."""
+    """The corpus whose training text is translated, less that of its training pairs."""
     directions: tuple[str, ...]
-    """To be trained on the pairs: for ``en-mn`` Mongolian text is translated into English."""
+    """Directions that are to be trained on the pairs: for ``en-mn`` Mongolian text is translated
+    into English."""
     sentences: int = 1000
-    """Of text in each direction, before the filters."""
+    """Sentences of text in each direction, before the filters."""
     max_tokens: int | None = None
     """Longer sentences are not taken; None: what the base reads."""
     search: Search = GREEDY
@@ -62,7 +63,7 @@ class BackTranslateConfig(RunConfig):
     filters: Filters | None = Filters()
     """None: every pair is kept."""
     seed: int = 1
-    """Of the choice of sentences."""
+    """Seed of the choice of sentences."""
     out: Path
     """A corpus folder: ``parallel/en-mn/train.tsv``, source, target and how it was made."""
 

@@ -42,7 +42,7 @@ from training.models.sizes import (
 from training.models.starting_weights import informed_start
 
 SEED = 1
-"""Of the sample that makes a language low-resource: the same in every run."""
+"""Seed of the sample that makes a language low-resource: the same in every run."""
 
 
 class BaseConfig(RunConfig):

@@ -40,7 +40,7 @@ from training.loop.labels import known_labels
 from training.loop.trainer import Optimisation, SparseTrainer, arguments, examples_of, fit
 
 GAIN = 0.15
-"""Of the head's norm at the start: its output then has about the length of word vectors."""
+"""Gain of the head's norm at the start: its output then has about the length of word vectors."""
 
 
 class FillMaskHeadConfig(RunConfig):

@@ -40,11 +40,11 @@ class DecoderSource(Frozen):
     """Where a Whisper decoder comes from."""
 
     parts: tuple[Packed, ...]
-    """Its CTranslate2 model, cut into parts, in their order."""
+    """The parts of its CTranslate2 model, in their order."""
     tokenizer: Packed
-    """Its ``tokenizer.json``."""
+    """The place of its ``tokenizer.json``."""
     heads: int = 8
-    """Of each attention."""
+    """Heads of each attention."""
     licence: str
 
 

@@ -38,7 +38,8 @@ from training.objectives.contrast import Contrast, ContrastSettings
 from training.objectives.middle import Objective, Seen, middle_of
 
 DICTIONARY_FILE = "dictionary.json"
-"""In the run's folder: entries of each language, and how near they lie after the rotation."""
+"""The file in the run's folder with the entries of each language, and how near they lie after the
+rotation."""
 
 
 class TranslationSettings(Frozen):
@@ -49,7 +50,7 @@ class TranslationSettings(Frozen):
     """
 
     share: float = 0.2
-    """Of the blocks that are such pairs."""
+    """The share of the blocks that are such pairs."""
 
 
 class JointConfig(BaseConfig):

@@ -39,7 +39,7 @@ class Drawn:
     translations: NDArray[np.int32] | None = None
     """``[N, T]`` blocks of pairs, each pair one sentence."""
     share: float = 0.0
-    """Of the rows that are such blocks."""
+    """The share of the rows that are such blocks."""
     pairs: Sequence[TokenPair] = ()
     each: int = 0
     """Pairs with every row."""

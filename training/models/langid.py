@@ -37,7 +37,7 @@ class LangidConfig(RunConfig):
     bits: int = Field(default=16, ge=8, le=20)
     """2 to the power of this many hash buckets."""
     max_sentences: int = 10_000
-    """Of the corpus, for one language."""
+    """Most sentences of the corpus for one language."""
     crop_share: float = Field(default=0.5, ge=0, le=1)
     """Share of training texts cut down to a few words, so that short texts are known too."""
     epochs: int = 15
@@ -53,7 +53,8 @@ class Score(Frozen):
     texts: int
     accuracy: float
     mean_probability: float
-    """Of the answers given; equal to the accuracy where the probabilities are calibrated."""
+    """Mean probability of the answers given; equal to the accuracy where the probabilities are
+    calibrated."""
     confused_with: str
     """The language most often named instead, empty where none was."""
 

@@ -34,7 +34,7 @@ from training.models.word_alignment import rotation, token_dictionary
 
 Vectors = NDArray[np.float32]
 WIDTH = 128
-"""Of static vectors."""
+"""Width of static vectors."""
 BLOCK = 64
 """Tokens in a row when neighbours are counted."""
 LEAST = 3
@@ -174,7 +174,7 @@ def focus(transfer: Transfer, text: StaticText) -> tuple[NDArray[np.int64], Vect
 
 
 def procrustes(config: VocabularyConfig, text: StaticText) -> tuple[NDArray[np.int64], Vectors]:
-    """The same by the nearest tokens of the base, once a dictionary laid both texts together.
+    """Starts from the nearest tokens of the base, once a dictionary laid both texts together.
 
     Raises:
         ConfigError: the parallel text gives no entries.
@@ -236,7 +236,7 @@ def unit(vectors: Vectors) -> Vectors:
 def with_words(
     base: Architecture, words: Started, tokenizer: PreTrainedTokenizerBase
 ) -> Architecture:
-    """The same layers around other words.
+    """Puts the same layers around other words.
 
     Raises:
         ConfigError: padding has another id, where positions are counted from it.

@@ -30,7 +30,8 @@ from training.models.halves import load_halves, load_learned, target_tokens
 from training.scoring.dev_curve import DevCurve, DevSettings
 
 LEARNED_FILE = "learned.safetensors"
-"""In the run's folder: what learned, in fp16, by name; a later stage can start from it."""
+"""The file in the run's folder with what learned, in fp16, by name; a later stage can start from
+it."""
 
 
 class PoolSizes(Frozen):

@@ -15,7 +15,7 @@ from transformers import BlenderbotConfig, BlenderbotForCausalLM
 
 Tensors = Mapping[str, NDArray[Any]]
 PREFIX = "decoder/"
-"""Of the decoder's tensors in a CTranslate2 model."""
+"""What the decoder's tensors in a CTranslate2 model are named by."""
 NORMS = {
     "self_attn_layer_norm": "self_attention/layer_norm",
     "encoder_attn_layer_norm": "attention/layer_norm",

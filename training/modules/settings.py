@@ -19,7 +19,7 @@ class VectorSettings(Frozen):
 
     pivot: str = "en"
     pairs: int = Field(default=3, ge=1)
-    """With each block of the batch."""
+    """Pairs with each block of the batch."""
     distil: float = 5.0
     """Weight of the distance (1 less the cosine) to the bare base's vector of the pivot's side."""
     contrast: float = 0.3
@@ -48,8 +48,8 @@ class ModuleConfig(RunConfig):
     """A fine-tuned base is kept in ``out/base``; otherwise only its scores are. That under a module
     always is."""
     sentences: int = Field(default=100, ge=1)
-    """Of a language's held-out text, or of a direction's pairs of each origin, that are scored at
-    the end."""
+    """Sentences of a language's held-out text, or pairs of a direction and origin, that are scored
+    at the end."""
     language: str | None = None
     """Language module of an encoder: the language."""
     source: str | None = None

@@ -18,7 +18,8 @@ from langmod.config import Frozen
 from training.objectives.middle import Objective, Seen, sentence_rows
 
 DECAY, EPSILON = 0.9, 1e-8
-"""Of the critic's mean of squared gradients: Adam without momentum, as Gulrajani et al. have it."""
+"""Decay and floor of the critic's mean of squared gradients: Adam without momentum, as Gulrajani et
+al. have it."""
 
 
 class AdversarySettings(Frozen):
@@ -26,7 +27,7 @@ class AdversarySettings(Frozen):
 
     kind: Literal["reversal", "wasserstein"] = "reversal"
     strength: float = 0.2
-    """Of what reaches the encoder, at the end of the ramp."""
+    """Strength of what reaches the encoder, at the end of the ramp."""
     ramp_from: float = 0.1
     """Part of the steps before which nothing reaches the encoder: the discriminator goes first."""
     bound: Literal["clip", "penalty"] = "clip"

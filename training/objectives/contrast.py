@@ -23,7 +23,7 @@ class ContrastSettings(Frozen):
     """InfoNCE over pairs of sentences."""
 
     pairs: int = 8
-    """For each block of the batch."""
+    """Pairs for each block of the batch."""
     temperature: float = 0.05
     weight: float = 1.0
     anchor: float = 1.0

@@ -37,7 +37,7 @@ class DevSettings(Frozen):
     directions: tuple[str, ...]
     """Source and target with a hyphen: ``mn-en``."""
     sentences: int = Field(default=40, ge=1)
-    """Of each direction."""
+    """Sentences of each direction."""
     origin: str = "flores"
     minutes: float = 30.0
     """Between two scorings."""

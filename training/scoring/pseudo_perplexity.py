@@ -20,7 +20,7 @@ from training.loop.trainer import SparseHead
 
 BATCH_TOKENS = 8192
 UNKNOWN_SHARE = 1 / 256
-"""Of the probability, what a head that knows some pieces leaves to the others."""
+"""The probability that a head that knows some pieces leaves to the others."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def pseudo_likelihood(
 
 
 def summed_nats(logits: Tensor, truths: Tensor, base: Architecture | None) -> float:
-    """Of tokens ``[B]`` under logits ``[B, V]``, or ``[B, V']`` of a head that knows some pieces.
+    """Sums nats of tokens ``[B]`` under logits ``[B, V]``, or ``[B, V']`` of some pieces alone.
 
     Such a head leaves a small part to all others, which are alike to it.
     """

@@ -39,7 +39,7 @@ def reference_bits_per_byte(
 
 
 def _nats(slotted: SlottedBase, encoder: TextEncoder, rows: list[tuple[Tensor, Tensor]]) -> float:
-    """Of all tokens of some references but the first, which names the language."""
+    """Nats of all tokens of some references but the first, which names the language."""
     base, device = encoder.base, slotted.model.device
     start = torch.tensor([base.eos_id if base.decoder_start_id is None else base.decoder_start_id])
     sources = pad_sequence([row[0] for row in rows], True, base.pad_id).to(device)  # [B, S]

@@ -44,7 +44,7 @@ class Sample(Frozen):
     corpus: Path
     split: ScoredSplit
     sentences: int = 100
-    """At most so many per language, or per direction and origin."""
+    """Most sentences of a language, or of a direction and origin."""
 
     def draw(self, items: Sequence[Item]) -> list[Item]:
         """The sample, in the order of the split."""
@@ -160,7 +160,7 @@ class Scored:
 
 
 def read_sentence(text: str, encoder: TextEncoder, by_word: bool = False) -> Sentence:
-    """As much of a text as the base reads, and its tokens; ``by_word``: with their words."""
+    """Reads as much of a text as the base does, with its tokens; ``by_word``: with their words."""
     encoded = encoder.encode(text, truncate=True)
     own = ~encoded.special
     end = encoded.offsets[own][:, 1].max(initial=0)

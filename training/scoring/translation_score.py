@@ -26,16 +26,16 @@ class Search(Frozen):
 
     mode: Literal["greedy", "beam", "sample"] = "greedy"
     beams: int = Field(default=4, ge=1)
-    """Of mode beam."""
+    """Beams of mode beam."""
     top_k: int = Field(default=10, ge=1)
-    """Of mode sample: only so many of the likeliest tokens are drawn from."""
+    """How many of the likeliest tokens mode sample draws from."""
     temperature: float = Field(default=1.0, gt=0)
-    """Of mode sample: below 1 keeps to the likelier tokens."""
+    """Temperature of mode sample; below 1 it keeps to the likelier tokens."""
     seed: int = 1
-    """Of mode sample."""
+    """Seed of mode sample."""
 
     def options(self) -> dict[str, object]:
-        """As Hugging Face's ``generate`` names them."""
+        """The same options as Hugging Face's ``generate`` names them."""
         if self.mode == "sample":
             drawn = {"top_k": self.top_k, "temperature": self.temperature}
             return {"do_sample": True, "num_beams": 1, **drawn}

@@ -17,7 +17,7 @@ from training.studies.sentences import SentenceRow, compare_sentences
 from training.studies.tables import cost_table, metric_table, sentence_table
 
 MEAN = "mean"
-"""In place of a language: over all of them."""
+"""Stands in place of a language for the mean over all of them."""
 
 
 class CompareConfig(RunConfig):
@@ -28,11 +28,11 @@ class CompareConfig(RunConfig):
     out: Path
     """Where tables and plots go."""
     trials: int = 1000
-    """Of each test that compares sentence by sentence."""
+    """Trials of each test that compares sentence by sentence."""
 
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
-        """From a study's JSON, or from its yaml with the overrides that it was made with.
+        """Loads a study's JSON, or its yaml with the overrides that it was made with.
 
         Raises:
             ConfigError: no such file, or a yaml that is no study.
@@ -85,7 +85,7 @@ def compare(config: CompareConfig) -> Comparison:
 
 
 def averaged(result: StudyResult) -> StudyResult:
-    """With the mean over all languages in place of the metrics that are to be averaged.
+    """Puts the mean over all languages in place of the metrics that are to be averaged.
 
     A run that lacks one of the languages has no mean.
     """

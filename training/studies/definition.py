@@ -67,12 +67,12 @@ class Run(Frozen):
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return self.folder.name
 
     @cached_property
     def settings(self) -> list[RunConfig]:
-        """Of every stage, read once.
+        """The settings of every stage, read once.
 
         Raises:
             ConfigError: a stage that cannot be run.
@@ -86,7 +86,7 @@ def _own_seeds(arm: Any) -> dict[str, Any]:
 
 
 def folder_name(arm: str, seed: int | None) -> str:
-    """Of a run, in letters that no shell minds: ``(IA)3`` → ``IA-3``."""
+    """Names a run's folder in letters that no shell minds: ``(IA)3`` → ``IA-3``."""
     plain_name = re.sub(r"[^\w.+]+", "-", arm).strip("-")
     return plain_name if seed is None else f"{plain_name}-{seed}"
 
@@ -95,13 +95,13 @@ class Arm(Frozen):
     """What one arm does otherwise than the others."""
 
     values: Mapping[str, JsonValue] = Field(default_factory=dict)
-    """In place of the study's own values."""
+    """Values in place of the study's own."""
     stages: tuple[Mapping[str, JsonValue], ...] | None = None
-    """In place of the study's own stages; None: those."""
+    """Stages in place of the study's own; None: those."""
     seeded: bool = True
     """False: nothing in it is random, so that it is made once."""
     seeds: tuple[int, ...] | None = None
-    """In place of the study's seeds, where it is not paired: those of a published list, say."""
+    """Seeds in place of the study's own, where it is not paired: those of a published list, say."""
     unequal: str | None = None
     """Why it may take other steps than the rest; said under every table."""
 
@@ -124,7 +124,7 @@ class Study(RunConfig):
     include: tuple[str, ...] = ()
     """Other yamls, relative to this one, that it goes on from: the bases that studies share."""
     name: str
-    """Of its folder and result; ``${size}`` keeps sizes apart."""
+    """The name of its folder and result; ``${size}`` keeps sizes apart."""
     question: str
     source: str = ""
     """Whose claim it puts to the test."""
@@ -147,7 +147,7 @@ class Study(RunConfig):
     shared_stages: tuple[Mapping[str, Any], ...] = ()
     """Made once, before the arms, in ``${shared}``: text, vocabulary, base."""
     stages: tuple[Mapping[str, Any], ...] = ()
-    """Of every arm that has none of its own."""
+    """The stages of every arm that has none of its own."""
     arms: Mapping[str, Arm] = Field(min_length=1)
     remake: bool = False
     """Removes what other settings left and makes it again, instead of refusing to."""
@@ -215,7 +215,7 @@ class Study(RunConfig):
 
     @property
     def result(self) -> Path:
-        """Its JSON; the tables lie in a folder of the same name."""
+        """The path of its JSON; the tables lie in a folder of the same name."""
         return self.results / f"{self.name}.json"
 
     @property
@@ -256,7 +256,7 @@ class Study(RunConfig):
         ]
 
     def seeds_of(self, name: str) -> tuple[int, ...]:
-        """Of an arm; none where nothing in it is random."""
+        """Seeds of an arm; none where nothing in it is random."""
         arm = self.arms[name]
         return (arm.seeds or self.seeds) if arm.seeded else ()
 

@@ -23,13 +23,13 @@ class Difference(Frozen):
     metric: str
     language: str
     runs: int
-    """Of the arm; pairs, where the test is paired."""
+    """Runs of the arm, or pairs where the test is paired."""
     mean: float
     deviation: float
     """Sample deviation over the runs."""
     median: float
     difference: float
-    """Of the means, arm less reference."""
+    """Difference of the means, arm less reference."""
     p: float
     p_holm: float
     smallest_p: float
@@ -123,7 +123,7 @@ def _difference(
 
 
 def verdict(gain: float, tested: tuple[Permutation, float], alpha: float, count: int) -> str:
-    """In words; ``gain`` is above 0 where the arm is better, ``count`` the size of the family."""
+    """Says what was found; ``gain`` > 0: the arm is better, ``count``: size of the family."""
     test, p_holm = tested
     side = "better" if gain > 0 else "worse"
     if gain and p_holm <= alpha:

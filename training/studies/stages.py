@@ -19,7 +19,8 @@ class StageRecord(Frozen):
     """sha256 over the settings of this stage and of those it stands on."""
     done: bool = False
     seconds: float = 0.0
-    """Of the attempt that ended it; one that went on from a checkpoint counts its own part."""
+    """Seconds of the attempt that ended it; one that went on from a checkpoint counts its own
+    part."""
 
 
 def out_of(settings: RunConfig) -> Path:

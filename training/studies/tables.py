@@ -58,7 +58,7 @@ class Table:
     notes: tuple[str, ...]
 
     def markdown(self) -> str:
-        """With the notes as a list below."""
+        """Writes it in Markdown, with the notes as a list below."""
         align = [":--", *["--:"] * (len(self.header) - 2), ":--"]
         lines = [f"| {' | '.join(row)} |" for row in (self.header, *self.rows)]
         lines.insert(1, f"|{'|'.join(align)}|")
@@ -104,7 +104,7 @@ def metric_table(result: StudyResult, metric: Compared, differences: Sequence[Di
 
 
 def _of(differences: Sequence[Difference], arm: str, language: str) -> list[Difference | None]:
-    """Its comparisons; None alone where it has none and shows its spread only."""
+    """Returns its comparisons; None alone where it has none and shows its spread only."""
     found: list[Difference | None] = [
         each for each in differences if (each.arm, each.language) == (arm, language)
     ]
@@ -171,7 +171,7 @@ def _notes(result: StudyResult, metric: Compared, differences: Sequence[Differen
 
 
 def _own_seeds(result: StudyResult) -> list[str]:
-    """Of arms that were made with others than the study's."""
+    """Notes the seeds of arms that were made with others than the study's."""
     found = {
         arm: [run.seed for run in result.runs if run.arm == arm and run.seed is not None]
         for arm in result.arms
@@ -287,5 +287,5 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """The same with its sign."""
+    """Writes a number with its sign."""
     return "–" if value is None else f"{value:+.4g}".replace("-", "−")
