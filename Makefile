@@ -11,7 +11,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 
 .DELETE_ON_ERROR:
-.PHONY: train train-status setup serve test check format demo bench bases modules scores study readme methods oracle lock
+.PHONY: train train-status setup serve test check format demo bench bases modules scores study study-tables readme methods oracle lock
 
 setup: $(DEV)
 
@@ -119,6 +119,12 @@ study: $(DEV)
 	  $(BIN)/python -m langmod study $$yaml size=$(SIZE) || failed="$$failed $$yaml"; \
 	  $(BIN)/python -m langmod compare $$yaml size=$(SIZE) || failed="$$failed $$yaml"; \
 	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
+# Tests, tables (Markdown, LaTeX) and plots of every committed study, beside its result.
+study-tables: $(DEV)
+	for result in benchmarks/results/studies/*.json; do \
+	  $(BIN)/python -m langmod compare $$result || exit 1; \
+	done
 
 # The README's answers as the shipped models give them now.
 readme: $(DEV)

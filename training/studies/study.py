@@ -12,6 +12,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from training.studies.stages import (
 )
 
 PRELOADED = ["training.modules.module", "training.evaluation.measure"]
-LOG, PROBLEM = "log.txt", "problem.txt"
+LOG = "log.txt"
 
 
 class StudyFailed(LangmodError):
@@ -112,20 +114,16 @@ def make(run: Run, ground: Mapping[str, str], remake: bool = False) -> str | Non
     if all(map(is_done, run.settings, digests(run, ground).values())):
         return None
     run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / PROBLEM).unlink(missing_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=make_stages, args=(run, ground, remake))
-    process.start()
-    process.join()
-    if process.exitcode == 0:
-        return None
-    if (run.folder / PROBLEM).is_file():
-        return (run.folder / PROBLEM).read_text(encoding="utf-8")
-    return f"its process ended with code {process.exitcode}"
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            return process.submit(make_stages, run, ground, remake).result()
+    except BrokenProcessPool:
+        return "its process was killed"
 
 
-def make_stages(run: Run, ground: Mapping[str, str], remake: bool = False) -> None:
+def make_stages(run: Run, ground: Mapping[str, str], remake: bool = False) -> str | None:
     """The process of a run: its stages that are not done, all that is printed to its log."""
     from training.loop.processor import keep_memory
 
@@ -142,9 +140,8 @@ def make_stages(run: Run, ground: Mapping[str, str], remake: bool = False) -> No
     except Exception as error:
         # Whatever it is, it must not stop the other arms.
         traceback.print_exc()
-        text = error.message if isinstance(error, LangmodError) else repr(error)
-        (run.folder / PROBLEM).write_text(text, encoding="utf-8")
-        sys.exit(1)
+        return error.message if isinstance(error, LangmodError) else repr(error)
+    return None
 
 
 def _end_with_parent() -> None:

@@ -15,7 +15,7 @@ from training.evaluation.ngram import NgramConfig
 from training.studies.definition import Stage, Study, folder_name
 from training.studies.result import StudyResult
 from training.studies.stages import digests, is_done, make_stage, read_record
-from training.studies.study import StudyFailed, check_equal_steps, check_places, run_study
+from training.studies.study import StudyFailed, check_equal_steps, check_places, make, run_study
 
 NGRAM = {
     "command": "ngram",
@@ -320,6 +320,16 @@ def test_a_study_end_to_end(write):
     assert again.values("broken", "bits_per_byte", "en").keys() == {1, 2}
     assert again.yaml_digest != result.yaml_digest
     assert run_study(mended).runs == again.runs
+
+
+def kill_itself(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_run_that_is_killed_is_said(write, monkeypatch):
+    run, *_ = write(arms={"low": {"seeded": False}}).arm_runs()
+    monkeypatch.setattr("training.studies.study.make_stages", kill_itself)
+    assert make(run, {}) == "its process was killed"
 
 
 def test_a_killed_study_leaves_no_run_behind(tmp_path):
