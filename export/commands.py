@@ -36,6 +36,24 @@ def graph(base: Base, precision: Precision = "int8") -> None:
         print(f"{parity.graph}: {parity.max_difference:.2e} of {parity.tolerance:.0e} allowed")
 
 
+@command("compare-precisions")
+def compare(  # noqa: PLR0913, PLR0917  (each option is a choice of its own)
+    base: Base,
+    texts: Annotated[str, typer.Option(help="Path with {language}: a table of label and text.")],
+    language: Annotated[list[str], typer.Option(help="Repeat for several.")],
+    module: Annotated[str | None, typer.Option(help="A published one that labels texts.")] = None,
+    precision: Precision = "int8",
+    out: Annotated[Path | None, typer.Option(help="Where the numbers go, as JSON.")] = None,
+) -> None:
+    """Run real texts through torch and the graphs: vectors, and a module's labels."""
+    from export.real_text import compare_precisions, save_comparison
+
+    found = compare_precisions(base, precision, texts, language, module)
+    if out is not None:
+        save_comparison(found, out)
+    print(found)
+
+
 @command("publish")
 def module(  # noqa: PLR0913, PLR0917  (each option is one fact that a foreign checkpoint does not tell)
     base: Base,

@@ -246,7 +246,9 @@ def fp32_graphs(slotted: SlottedBase, base: Path) -> Path:
     """The folder of the base's fp32 graphs, exported anew when absent or of other methods."""
     folder = base / "onnx" / "fp32"
     try:
-        current = GraphSpec.load(folder).banks == banks_of(slotted.architecture)
+        found = GraphSpec.load(folder)
+        # A head for words that was trained since reads other layers.
+        current = found.banks == banks_of(slotted.architecture) and found.base == load_spec(base)
     except ConfigError:
         current = False
     if not current:
@@ -266,7 +268,7 @@ def module_feed(graph: SlottedGraph, role: Role, tensors: dict[str, Tensor]) -> 
         feed["slots"][1:] = 0
         feed["slots"][1:, ROLES.index(role)] = 1
     filled = stack_banks(graph.banks, [(role, tensors)])
-    return feed | {bank.name: filled.get(bank.name, _empty(bank)) for bank in graph.banks}
+    return feed | {bank.name: filled.get(bank.name, empty_bank(bank)) for bank in graph.banks}
 
 
 def entered(graph: SlottedGraph, feed: Feed, role: Role, tensors: dict[str, Tensor]) -> Feed:
@@ -284,7 +286,8 @@ def entered(graph: SlottedGraph, feed: Feed, role: Role, tensors: dict[str, Tens
     return feed | {name: value for name, value in read.items() if value is not None}
 
 
-def _empty(bank: BankSpec) -> Tensor:
+def empty_bank(bank: BankSpec) -> Tensor:
+    """A bank with slot 0 and one more, and nothing in them."""
     slots = f"S.{bank.role}"
     return torch.zeros(
         [2 if axis == slots else 0 if isinstance(axis, str) else axis for axis in bank.shape]
