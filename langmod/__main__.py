@@ -11,19 +11,24 @@ import typer
 
 from langmod.command_line import run
 
-PARTS = {
-    "service.commands": None,
-    "training.commands": None,
-    "export.commands": None,
-    "langmod.store_commands": None,
-    "benchmarks.__main__": "bench",
-}
-"""Module with commands → the command that they are grouped under, None at the top."""
+PARTS = ("service.commands", "training.commands", "export.commands", "langmod.store_commands")
+"""Modules with commands, which load what a command needs when it is asked for."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Every command of langmod.")
-for _module, _group in PARTS.items():
-    if find_spec(_module.partition(".")[0]) is not None:
-        app.add_typer(import_module(_module).app, name=_group)
+
+
+def bench(words: typer.Context) -> None:
+    """Measure speed and memory side by side: `langmod bench --help`."""
+    import_module("benchmarks.__main__").app(words.args, prog_name="langmod bench")
+
+
+for _part in PARTS:
+    if find_spec(_part.partition(".")[0]) is not None:
+        app.add_typer(import_module(_part).app)
+if find_spec("benchmarks") is not None:
+    # It loads every library that is measured, for its help too.
+    _as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=_as_they_are, add_help_option=False)(bench)
 
 
 def main() -> None:
