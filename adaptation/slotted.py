@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.jit._trace import is_tracing
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from adaptation.architectures import Architecture, Stack, Sublayer
 from adaptation.banks import banks_of, columns_of

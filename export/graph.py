@@ -102,13 +102,13 @@ def without_lint() -> Iterator[None]:
 
     The checks change nothing; a graph that is wrong is found out by its answers.
     """
-    library: Any = torch._C
-    lint = library._jit_pass_lint
-    library._jit_pass_lint = lambda graph: None
+    library: Any = torch._C  # noqa: SLF001  (there is no public switch)
+    lint = library._jit_pass_lint  # noqa: SLF001
+    library._jit_pass_lint = lambda graph: None  # noqa: SLF001
     try:
         yield
     finally:
-        library._jit_pass_lint = lint
+        library._jit_pass_lint = lint  # noqa: SLF001
 
 
 def described(graph: SlottedGraph, folder: Path) -> GraphFile:

@@ -171,7 +171,7 @@ class ModuleStore:
         """
         if not _is_digest(digest):
             raise self._absent(name, digest, MANIFEST)
-        manifest = ModuleManifest.parse(self._sealed(name, digest, MANIFEST, digest), MANIFEST)
+        manifest = ModuleManifest.parse(self.verified(name, digest, MANIFEST, digest), MANIFEST)
         if manifest.name != name:
             raise BrokenModule(f"module {name!r}: {MANIFEST} is of module {manifest.name!r}")
         return manifest
@@ -185,14 +185,14 @@ class ModuleStore:
         """
         digest = digest or self.latest(name)
         manifest = self.manifest(name, digest)
-        payload = self._sealed(name, digest, TENSORS, manifest.sha256)
+        payload = self.verified(name, digest, TENSORS, manifest.sha256)
         try:
             tensors = read(payload)
         except ValueError as error:
             raise BrokenModule(f"module {name!r}: {TENSORS} is no safetensors: {error}") from error
         _refuse(name, faults_of(manifest, tensors))
         own = manifest.vocabulary
-        tokenizer = self._sealed(name, digest, TOKENIZER, own.sha256) if own else None
+        tokenizer = self.verified(name, digest, TOKENIZER, own.sha256) if own else None
         return Module(manifest, digest, tensors, tokenizer)
 
     def look(self) -> None:
@@ -206,8 +206,13 @@ class ModuleStore:
         """A value that changes when the files of one version are replaced."""
         return self.storage.stamp(name, digest)
 
-    def _sealed(self, name: str, digest: str, file: str, seal: str) -> bytes:
-        """A file whose sha256 begins with the seal."""
+    def verified(self, name: str, digest: str, file: str, seal: str) -> bytes:
+        """Reads a file whose sha256 begins with the seal.
+
+        Raises:
+            UnknownModule: no such version, or no such file in it.
+            BrokenModule: the file holds something else.
+        """
         payload = self._read(name, digest, file)
         found = hashlib.sha256(payload).hexdigest()
         if not found.startswith(seal):

@@ -93,10 +93,11 @@ class RemoteStore(ModuleStore):
             raise UnknownModule(name, self.names())
         return stored.latest
 
-    def _sealed(self, name: str, digest: str, file: str, seal: str) -> bytes:
+    def verified(self, name: str, digest: str, file: str, seal: str) -> bytes:
+        """From the folder beside us, or from afar and then kept there."""
         with suppress(BrokenModule, UnknownModule):
-            return self._cache._sealed(name, digest, file, seal)
-        payload = super()._sealed(name, digest, file, seal)
+            return self._cache.verified(name, digest, file, seal)
+        payload = super().verified(name, digest, file, seal)
         try:
             self._cache.storage.put(name, digest, {file: payload})
         except OSError as error:
@@ -109,7 +110,7 @@ class RemoteStore(ModuleStore):
         for name, stored in found.items():
             with suppress(BrokenModule, UnknownModule):
                 digest = pointed_at(name, stored.latest)
-                self._sealed(name, digest, MANIFEST, digest)
+                self.verified(name, digest, MANIFEST, digest)
         try:
             self._follow(found)
         except OSError as error:

@@ -194,7 +194,7 @@ class Answers(BaseModel, Generic[T]):
         answers = cls.model_validate({"results": entries})
         if len(faults) == len(outcomes):
             answers.error = Fault.model_validate(faults[0].envelope())
-            answers._status = faults[0].status
+            answers._status = faults[0].status  # noqa: SLF001  (its own class)
         return answers
 
 

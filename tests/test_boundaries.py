@@ -24,6 +24,8 @@ ALLOWED = {
     "benchmarks": {*SHARED, "training", "export", "service"},
 }
 """Package → those that it may import."""
+LONGEST_ENTRY = 60
+"""Lines of a ``__main__.py``."""
 PACKAGES = tuple(ALLOWED)
 HEAVY = {"torch", "transformers", "peft", "adapters", "optimum", "onnx", "accelerate", "datasets"}
 
@@ -195,6 +197,13 @@ def test_importing_the_service_loads_no_model_library():
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "file", sorted(ROOT.glob("*/__main__.py")), ids=lambda each: each.parent.name
+)
+def test_an_entry_holds_no_more_than_its_commands(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST_ENTRY
 
 
 def test_one_onnxruntime_is_installed():

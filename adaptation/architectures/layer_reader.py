@@ -51,7 +51,7 @@ class LayerReader(PreTrainedModel):
     def __init__(self, config: LayerReaderConfig) -> None:
         super().__init__(config)
         inner = config.inner()
-        inner._attn_implementation = config._attn_implementation
+        inner._attn_implementation = config._attn_implementation  # noqa: SLF001  (as Hugging Face does)
         self.encoder = AutoModel.from_config(inner, add_pooling_layer=False)
         self.each = int(inner.hidden_size)
         width = self.each * len(config.read_layers)

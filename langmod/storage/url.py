@@ -154,7 +154,7 @@ def _lists_by_folder(fs: AbstractFileSystem) -> bool:
     """Whether a file system has no way of its own to list everything below a path."""
     kind = type(fs)
     if isinstance(fs, AsyncFileSystem):
-        return kind._find is AsyncFileSystem._find
+        return kind._find is AsyncFileSystem._find  # noqa: SLF001  (what fsspec lets be replaced)
     return kind.find is AbstractFileSystem.find
 
 
