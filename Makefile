@@ -61,8 +61,12 @@ benchmarks/results/%.json: | benchmarks/experiments/%.yaml $(DEV)
 
 # What is measured on texts needs them, but only while it has no result.
 CORPUS := corpora/mini/card.json
+ALL := corpora/all/card.json
 OF_TEXTS := $(addprefix benchmarks/results/,translators/back-translation.json training/masked-text.json)
 $(filter-out $(wildcard $(OF_TEXTS)),$(OF_TEXTS)): | $(CORPUS)
+
+$(ALL): training/configs/corpus-all.yaml | $(DEV)
+	$(BIN)/python -m langmod corpus $<
 
 $(CORPUS): training/configs/corpus-mini.yaml | $(DEV)
 	$(BIN)/python -m langmod corpus $<
@@ -102,11 +106,13 @@ train-status: $(DEV)
 	@$(BIN)/python -m training queue_status $(QUEUE)
 
 # Every shipped module on the test splits, beside its baselines; writes docs/results.md.
-scores: $(DEV)
-	for kind in $(KINDS); do \
-	  $(BIN)/python -m langmod score training/configs/scores-mini-$$kind.yaml || exit 1; \
+scores: $(DEV) $(CORPUS) $(ALL) models/multilingual-e5-small/model.safetensors
+	for base in multilingual-e5-small $(KINDS:%=mini-%); do \
+	  $(BIN)/python -m langmod score training/configs/scores-$$base.yaml || exit 1; \
 	done
-	$(BIN)/python -m langmod baseline training/configs/baselines.yaml
+	for rivals in baselines baselines-encoder; do \
+	  $(BIN)/python -m langmod baseline training/configs/$$rivals.yaml || exit 1; \
+	done
 	$(BIN)/python -m langmod results training/configs/results.yaml
 
 # Every study from raw text to tables and plots, at nano size unless SIZE says otherwise. What is

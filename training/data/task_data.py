@@ -46,6 +46,8 @@ class TaskSettings(Frozen):
     max_scored: int | None = None
     """Most dev or test examples of a language, a fixed sample: some files are
     sorted by label."""
+    without_dev: tuple[str, ...] = ()
+    """Languages of which there is no dev part: they are scored on the test part alone."""
     types: Mapping[str, str] = Field(default_factory=dict)
     """Type of span in the files → the type that is learned, where the languages' types differ;
     spans of others are left out. Empty: the files' own types."""

@@ -13,7 +13,9 @@ from langmod.config import Frozen, RunConfig, write_atomic
 from langmod.languages import canonical
 from langmod.specs import RUN_FILE, SCORES_FILE, Metric, ModuleRun, read_scores
 from training.data.task_data import LabelledText, TaskSettings, read_examples
+from training.evaluation.frozen import frozen_metrics
 from training.evaluation.word_tagger import neighbour_ngrams, spans_of, words_of
+from training.modules.vector_reader import VectorReader
 from training.scoring.score import ScoredSplit, examples_digest
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ class BaselineConfig(RunConfig):
     split: ScoredSplit = "test"
     runs: Path
     """Where runs with ``train: head`` and ``train: base`` left their scores."""
+    frozen: str | None = None
+    """A base on whose vectors as they are labels of whole texts are learned too."""
+    frozen_sources: tuple[str, ...] = ()
+    """Languages from whose examples alone they are learned for all others of a task, besides."""
     out: Path
 
 
@@ -40,7 +46,7 @@ class BaselineRow(Frozen):
     """One rival on one task."""
 
     system: str
-    """``tfidf-lr``, ``head`` or ``base``."""
+    """``tfidf-lr``, ``frozen-lr``, ``frozen-lr-<language>``, ``head`` or ``base``."""
     base: str | None
     """None where no base takes part."""
     task: str | None
@@ -72,10 +78,30 @@ def score_baselines(config: BaselineConfig) -> Rivals:
         )
         for task in config.tasks
     ]
+    rows += frozen_rows(config)
     rivals = Rivals(rows=(*rows, *collect_runs(config.runs, config.split)))
     config.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(config.out, json.dumps(rivals.model_dump(mode="json"), indent=1) + "\n")
     return rivals
+
+
+def frozen_rows(config: BaselineConfig) -> list[BaselineRow]:
+    """Regressions on a frozen base's vectors, of every task that labels whole texts."""
+    if config.frozen is None:
+        return []
+    reader, rows = VectorReader(config.frozen), []
+    for task in config.tasks:
+        own = [source for source in config.frozen_sources if source in task.languages]
+        for source in (None, *own) if task.kind == "classify" else ():
+            rows.append(
+                BaselineRow(
+                    system="frozen-lr" if source is None else f"frozen-lr-{source}",
+                    base=reader.scored.spec.name,
+                    task=task.name,
+                    metrics=tuple(frozen_metrics(reader, task, config.split, source)),
+                )
+            )
+    return rows
 
 
 def linear_metrics(settings: TaskSettings, split: ScoredSplit) -> list[Metric]:

@@ -13,12 +13,14 @@ START, END = "<!-- scores:start -->", "<!-- scores:end -->"
 SYSTEMS = {
     "none": "bare base",
     "tfidf-lr": "TF-IDF n-grams + LR",
+    "frozen-lr": "frozen vectors + LR",
+    "frozen-lr-eng": "frozen vectors + LR, English alone",
     "head": "bare base + head",
     "lora": "LoRA module",
     "bottleneck": "bottleneck module",
     "base": "full fine-tuning",
 }
-RIVALS = ("none", "tfidf-lr", "head")
+RIVALS = ("none", "tfidf-lr", "frozen-lr", "head")
 """What a module should beat; full fine-tuning trains every weight and is no fair rival."""
 
 

@@ -10,27 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from torch import Tensor
 
-from adaptation.architectures import EncoderArchitecture
-from adaptation.rows import prompt_length
-from adaptation.slot_sources import FixedSource
 from langmod.config import Frozen, RunConfig, write_atomic
-from langmod.errors import ConfigError, DataError
+from langmod.errors import DataError
 from langmod.languages import canonical
 from langmod.specs import Metric
-from langmod.tasks.embed import prefixed
 from training.evaluation.probe import nearest
-from training.modules.task_run import stacked_tensors
-from training.scoring.score import Scored, ScoredSplit, open_base, texts_digest
-
-BATCH_TOKENS = 4096
-Vectors = NDArray[np.float32]
-Tensors = dict[str, Tensor]
+from training.modules.vector_reader import VectorReader
+from training.scoring.score import ScoredSplit, texts_digest
 
 
 class VectorsConfig(RunConfig):
@@ -68,68 +56,6 @@ class VectorScores(Frozen):
         return "\n".join(f"{m.name} {m.language}: {m.value:.4f}" for m in self.metrics)
 
 
-class Reader:
-    """Turns texts into vectors of length 1, through the module of their language."""
-
-    def __init__(self, config: VectorsConfig) -> None:
-        """Opens the base.
-
-        Raises:
-            ConfigError: it is no encoder.
-        """
-        self.scored: Scored = open_base(config.base)
-        architecture = self.scored.slotted.architecture
-        if not isinstance(architecture, EncoderArchitecture):
-            raise ConfigError(f"{config.base} is a {architecture.kind}: it has no vectors")
-        self.architecture, self._place = architecture, config.language_modules
-
-    def module(self, language: str) -> Tensors:
-        """The tensors of a language's module; none for the bare base."""
-        tag = canonical(language)
-        place = None if self._place is None else Path(self._place.format(language=tag))
-        if place is None or not place.is_dir():
-            return {}
-        found = stacked_tensors(place, self.scored.slotted)
-        return {f"language.{name}": tensor for name, tensor in found.items()}
-
-    def vectors(self, texts: Sequence[str], language: str) -> Vectors:
-        """Rows ``[N, D]``."""
-        tensors, spec = self.module(language), self.scored.spec
-        encoder = self.scored.encoder.beside(prompt_length(tensors))
-        rows = [
-            encoder.encode(str(prefixed(text, None, spec)), truncate=True).token_ids
-            for text in texts
-        ]
-        found = np.empty((len(rows), spec.width), np.float32)
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
-        with torch.no_grad(), self.scored.slotted.using(FixedSource(tensors)):
-            for places in _batches(order, [len(row) for row in rows]):
-                found[places] = self._means([rows[place] for place in places])
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
-
-    def _means(self, rows: Sequence[NDArray[np.int64]]) -> Vectors:
-        ids = torch.nn.utils.rnn.pad_sequence(
-            [torch.from_numpy(row) for row in rows],
-            batch_first=True,
-            padding_value=self.scored.spec.pad_id,
-        )  # [B, T]
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        hidden = self.architecture.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
-        means: Vectors = ((hidden * mask[..., None]).sum(1) / lengths[:, None]).numpy()
-        return means
-
-
-def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Places of like length, up to a number of padded tokens."""
-    batches: list[list[int]] = [[]]
-    for place in order:
-        if (len(batches[-1]) + 1) * lengths[place] > BATCH_TOKENS and batches[-1]:
-            batches.append([])
-        batches[-1].append(place)
-    return [batch for batch in batches if batch]
-
-
 def score_vectors(config: VectorsConfig) -> VectorScores:
     """Measures an encoder and writes the numbers as JSON.
 
@@ -137,7 +63,7 @@ def score_vectors(config: VectorsConfig) -> VectorScores:
         ConfigError: no encoder base there.
         DataError: text that cannot be read.
     """
-    reader = Reader(config)
+    reader = VectorReader(config.base, config.language_modules)
     metrics = [
         metric for language in config.languages for metric in retrieval(reader, config, language)
     ]
@@ -148,7 +74,7 @@ def score_vectors(config: VectorsConfig) -> VectorScores:
     return scores
 
 
-def retrieval(reader: Reader, config: VectorsConfig, language: str) -> list[Metric]:
+def retrieval(reader: VectorReader, config: VectorsConfig, language: str) -> list[Metric]:
     """Share of sentences whose translation is nearest, from the language and to it."""
     rows = read_cells(config.parallel, language, config.split)
     pairs = [row[:2] for row in rows if row[2] == config.origin][: config.sentences]
@@ -162,7 +88,7 @@ def retrieval(reader: Reader, config: VectorsConfig, language: str) -> list[Metr
     ]
 
 
-def similarity(reader: Reader, config: VectorsConfig, language: str) -> Metric:
+def similarity(reader: VectorReader, config: VectorsConfig, language: str) -> Metric:
     """Rank correlation of the vectors' products with what people said."""
     rows = read_cells(config.similarity, language, config.split)[: config.sentences]
     sides = [reader.vectors([row[side] for row in rows], language) for side in (1, 2)]

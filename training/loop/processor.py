@@ -1,10 +1,8 @@
 """What makes training quick on a CPU: memory that is kept, attention as plain products."""
 
 import ctypes
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes.util import find_library
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -26,16 +24,6 @@ def keep_memory() -> bool:
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP))
     return all([mallopt(name, value) == 1 for name, value in settings])
-
-
-def quick_allocator() -> dict[str, str]:
-    """The environment in which a new process takes its memory from tcmalloc, where it is installed.
-
-    With lengths that change from step to step a third of a step was glibc's page faults, and none
-    of it tcmalloc's (Debian: ``libtcmalloc-minimal4``).
-    """
-    found = find_library("tcmalloc_minimal")
-    return {"LD_PRELOAD": found} if found and "LD_PRELOAD" not in os.environ else {}
 
 
 @contextmanager

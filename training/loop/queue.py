@@ -16,7 +16,6 @@ from pydantic import Field
 
 from langmod.config import Frozen, RunConfig
 from langmod.errors import ConfigError, LangmodError
-from training.loop.processor import quick_allocator
 
 
 class RunFailed(LangmodError):
@@ -81,10 +80,7 @@ def succeeded(config: QueueConfig, run: QueuedRun) -> bool:
     say(f"{run.name}: begins; output in {config.log(run)}")
     with config.log(run).open("ab") as log:
         command = [sys.executable, "-m", *run.command]
-        environment = os.environ | quick_allocator()
-        done = subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, check=False, env=environment
-        )
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     fine = done.returncode == 0 and run.done.exists()
     state = "done" if fine else f"failed with status {done.returncode}"
     say(f"{run.name}: {state} after {(time.monotonic() - began) / 60:.0f} minutes")

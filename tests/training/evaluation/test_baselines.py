@@ -107,3 +107,25 @@ def test_only_the_examples_a_module_saw_train_the_linear_model(tmp_path, runs):
 def test_a_missing_file_is_named(tmp_path, runs):
     with pytest.raises(DataError, match=r"eng\.train\.tsv: no such file"):
         score_baselines(baseline_config(tmp_path, runs))
+
+
+def test_frozen_vectors_carry_labels_to_other_languages(base, tmp_path):
+    """Two classes of opposite words: learned in one language, found in the other."""
+    words = {"kor": ("red", "blue"), "khk": ("red", "blue")}
+    for code, (up, down) in words.items():
+        for split in ("train", "test"):
+            rows = [f"{label}\t{word} {n} {word}" for n in range(12)
+                    for label, word in (("up", up), ("down", down))]  # fmt: skip
+            (tmp_path / f"{code}.{split}.tsv").write_text("\n".join(rows), encoding="utf-8")
+    task = {"name": "colour", "kind": "classify", "languages": ["kor", "khk"],
+            "files": f"{tmp_path}/{{language}}.{{split}}.tsv"}  # fmt: skip
+    settings = {"tasks": [task], "runs": tmp_path / "runs", "out": tmp_path / "rivals.json",
+                "frozen": str(base), "frozen_sources": ["kor"]}  # fmt: skip
+    found = score_baselines(BaselineConfig.model_validate(settings))
+    systems = [row.system for row in found.rows]
+    assert systems == ["tfidf-lr", "frozen-lr", "frozen-lr-kor"]
+    for row in found.rows[1:]:
+        assert row.base == "nano"
+        accuracy = {m.language: m.value for m in row.metrics if m.name == "accuracy"}
+        assert set(accuracy.values()) == {1.0}, row.system
+    assert "examples of kor alone" in found.rows[2].metrics[0].signature

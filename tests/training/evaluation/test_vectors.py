@@ -13,8 +13,9 @@ from adaptation.architectures import load_base
 from langmod.errors import DataError
 from tests.text import SENTENCES
 from tests.training.runs import module_config
-from training.evaluation.vectors import Reader, VectorsConfig, score_vectors
+from training.evaluation.vectors import VectorsConfig, score_vectors
 from training.modules.module import train_module
+from training.modules.vector_reader import VectorReader
 
 
 def table(path, rows):
@@ -66,14 +67,12 @@ def test_the_nearest_vectors_and_their_ranks_are_torchs(base, texts):
     assert json.loads((folder / "scores.json").read_text())["metrics"]
 
 
-def test_texts_go_through_the_modules_of_their_languages(base, texts, small_corpus, tmp_path):
-    folder, _ = texts
+def test_texts_go_through_the_modules_of_their_languages(base, small_corpus, tmp_path):
     train_module(
         module_config(tmp_path, base, "ko", language="ko", corpus=small_corpus, score=False)
     )
     modules = str(tmp_path / "{language}")
-    served = Reader(config_of(base, folder, language_modules=modules))
-    bare = Reader(config_of(base, folder))
+    served, bare = VectorReader(str(base), modules), VectorReader(str(base))
     for code, changed in (("kor", True), ("eng", False)):
         pair = [each.vectors(SENTENCES["ko"][:2], code) for each in (served, bare)]
         assert np.allclose(*pair, atol=1e-6) != changed, code
