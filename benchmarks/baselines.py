@@ -27,7 +27,7 @@ class Baselines(Experiment):
     systems: tuple[str, ...]
     """The first is what the others are compared with."""
     references: tuple[str, ...] = ()
-    """The systems whose answers the others are held against."""
+    """Of the systems: whose answers the others are held against."""
     cache: Path = Path("runs/benchmarks")
     """Where what takes long to build is kept."""
 
@@ -41,15 +41,11 @@ class Baselines(Experiment):
         Raises:
             ConfigError: a system that nobody knows.
         """
-        known, names = self.known(), dict.fromkeys([*self.systems, *self.references])
-        if unknown := [name for name in names if name not in known]:
+        known = self.known()
+        if unknown := [name for name in self.systems if name not in known]:
             raise ConfigError(f"no system {', '.join(unknown)}; known: {', '.join(known)}")
         torch.set_num_threads(self.threads)
-        return {name: known[name](self, stack) for name in names}
-
-    def untimed(self) -> set[str]:
-        """References that are none of the systems."""
-        return set(self.references) - set(self.systems)
+        return {name: known[name](self, stack) for name in self.systems}
 
 
 def alike(one: Sequence[object], other: Sequence[object]) -> int:

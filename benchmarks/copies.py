@@ -15,7 +15,6 @@ from benchmarks.experiment import OfBase
 from benchmarks.requests import Request, Work
 from benchmarks.sending import Asker
 from benchmarks.systems import in_process, part_of
-from langmod.config import Frozen
 from langmod.errors import ConfigError
 from langmod.specs import Axis
 from langmod.store import ModuleStore
@@ -23,27 +22,17 @@ from service.settings import MEBIBYTE
 
 TEXTS = 10
 """Different texts that copies are asked in each language."""
-
-
-class Copies(Frozen):
-    """Many modules: a published one with noise, each with its own."""
-
-    module: str
-    count: int = Field(ge=2)
-    ranks: tuple[int, ...] = ()
-    """In turn, instead of the module's own; numbers are cut off or filled up with noise."""
-    noise: float = Field(default=0.5, gt=0)
-    """Standard deviation, in those of the module's tensors."""
-
-    def name(self, number: int) -> str:
-        """What a copy is called."""
-        return f"{self.module}-{number}"
+NOISE = 0.5
+"""Standard deviation of the noise, in those of the module's tensors."""
 
 
 class OfCopies(OfBase):
-    """An experiment on copies of a module."""
+    """An experiment on many copies of a published module, each with its own noise."""
 
-    copies: Copies
+    module: str
+    copies: int = Field(ge=2)
+    ranks: tuple[int, ...] = ()
+    """Of the copies in turn, instead of the module's own; numbers are cut off or noise is added."""
     work: Work
     """What is asked of every copy; its languages in turn."""
     concurrency: int = Field(default=32, ge=1)
@@ -55,11 +44,11 @@ class OfCopies(OfBase):
         """
         made = []
         mask_token = self.mask_token()
-        for number in range(self.copies.count):
+        for number in range(self.copies):
             around, at = divmod(number, len(self.work.languages))
             language = self.work.languages[at]
             text = self.work.text(language, around % TEXTS, mask_token)
-            body = {**self.work.body, "modules": [self.copies.name(number)]}
+            body = {**self.work.body, "modules": [f"{self.module}-{number}"]}
             naming = self.work.model_copy(update={"body": body})
             made.append(naming.request(number, language, [text]))
         return made
@@ -71,23 +60,23 @@ class OfCopies(OfBase):
         Raises:
             ConfigError: there is no such module to copy.
         """
-        copies, place = self.copies, self.models / self.base / "modules"
+        place = self.models / self.base / "modules"
         originals = ModuleStore(place)
-        if copies.module not in originals.names():
-            raise ConfigError(f"{place} holds no module {copies.module!r} to copy")
-        original = originals.load(copies.module)
+        if self.module not in originals.names():
+            raise ConfigError(f"{place} holds no module {self.module!r} to copy")
+        original = originals.load(self.module)
         role = original.manifest.role
         shapes = {b.tensor: b.row_shape for b in self.specs()[0].banks if b.role == role}
         with part_of(self.models, self.base, modules=False) as folder:
             store = ModuleStore(folder / self.base / "modules")
-            for number in range(copies.count):
-                rank = copies.ranks[number % len(copies.ranks)] if copies.ranks else 0
+            for number in range(self.copies):
+                rank = self.ranks[number % len(self.ranks)] if self.ranks else 0
                 draw = np.random.default_rng((self.seed, number))
                 tensors = {
-                    name: _noisy(tensor, shapes[name], rank, copies.noise, draw)
+                    name: _noisy(tensor, shapes[name], rank, draw)
                     for name, tensor in original.tensors.items()
                 }
-                manifest = original.manifest.model_copy(update={"name": copies.name(number)})
+                manifest = original.manifest.model_copy(update={"name": f"{self.module}-{number}"})
                 store.publish(manifest, tensors)
             yield folder
 
@@ -115,12 +104,12 @@ class OfCopies(OfBase):
 
 
 def _noisy(
-    tensor: np.ndarray, axes: Sequence[Axis], rank: int, noise: float, draw: np.random.Generator
+    tensor: np.ndarray, axes: Sequence[Axis], rank: int, draw: np.random.Generator
 ) -> np.ndarray:
     """A tensor of another rank, or of its own if that is 0, with noise."""
     pairs = zip(axes, tensor.shape, strict=True)
     shape = [rank if rank and str(axis).startswith("R.") else size for axis, size in pairs]
-    values = noise * tensor.std() * draw.standard_normal(shape, np.float32)
+    values = NOISE * tensor.std() * draw.standard_normal(shape, np.float32)
     shared = tuple(map(slice, map(min, tensor.shape, shape)))
     values[shared] += tensor[shared]
     return values.astype(tensor.dtype)

@@ -32,6 +32,10 @@ Ways = Mapping[str, Callable[..., Any]]
 """The settings of an arm that are tried, or the empty name alone → the arm with these."""
 Inputs = Callable[[int], tuple[Any, ...]]
 """What a call is given in a repetition; 0 is the one before the clock starts."""
+Answers = Mapping[str, Sequence[Any]]
+"""Arm → its answers, the first of which came before the clock started."""
+Times = Sequence[float]
+"""Milliseconds of each repetition."""
 Figures = dict[str, tuple[float, ...]]
 
 
@@ -146,14 +150,8 @@ class Experiment(RunConfig):
     def settings(self) -> Iterator[tuple[str, Inputs]]:
         """Every setting with what the arms are given in it."""
 
-    def figures(
-        self, arm: str, answers: Mapping[str, Sequence[Any]], times: Sequence[float]
-    ) -> Figures:
-        """An arm's figures, from all arms' answers and milliseconds of its own.
-
-        The first answer of each came before the clock started. Unless a kind says otherwise,
-        answers are figures.
-        """
+    def figures(self, arm: str, answers: Answers, times: Times) -> Figures:
+        """An arm's figures, from all answers and its own times; usually answers are figures."""
         del times
         own = answers[arm][1:] or answers[arm]
         return {name: tuple(answer[name] for answer in own) for name in own[0]}
@@ -161,10 +159,6 @@ class Experiment(RunConfig):
     def bases(self) -> Iterable[str]:
         """``name@digest`` of every base that is measured."""
         return ()
-
-    def untimed(self) -> set[str]:
-        """Arms that only say what is right."""
-        return set()
 
     def measure(self) -> tuple[Point, ...]:
         """Measures every arm in every setting, with its fastest settings."""
@@ -178,12 +172,9 @@ class Experiment(RunConfig):
                 }
                 best = {arm: fastest(ways) for arm, ways in calls.items()}
                 chosen = {arm: calls[arm][best[arm]] for arm in opened}
-                right = {arm: [chosen.pop(arm)(0)] for arm in self.untimed()}
                 answers, times = in_turns(chosen, self.repetitions)
-                figures = {
-                    arm: self.figures(arm, {**right, **answers}, times[arm]) for arm in chosen
-                }
-                first = figures[next(iter(chosen))]
+                figures = {arm: self.figures(arm, answers, times[arm]) for arm in opened}
+                first = figures[next(iter(opened))]
                 for arm, own in figures.items():
                     all_of = {**own, **(self.ratio.figure(first, own) if self.ratio else {})}
                     points.append(Point(arm=arm, setting=setting, figures=all_of, how=best[arm]))

@@ -44,15 +44,10 @@ class RandomEncoder(Experiment):
         """A base of the asked width and depth; its vocabulary is small."""
         torch.manual_seed(self.seed)
         config = XLMRobertaConfig(
-            vocab_size=WORDS,
-            hidden_size=self.width,
-            num_hidden_layers=self.layers,
-            num_attention_heads=max(self.width // HEAD, 1),
-            intermediate_size=4 * self.width,
-            max_position_embeddings=514,
-            type_vocab_size=1,
-            attn_implementation="eager",
-        )
+            vocab_size=WORDS, hidden_size=self.width, num_hidden_layers=self.layers,
+            num_attention_heads=max(self.width // HEAD, 1), intermediate_size=4 * self.width,
+            max_position_embeddings=514, type_vocab_size=1, attn_implementation="eager",
+        )  # fmt: skip
         return EncoderArchitecture(XLMRobertaForMaskedLM(config).eval())
 
     def slotted(self) -> SlottedBase:

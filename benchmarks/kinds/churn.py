@@ -21,7 +21,7 @@ class Churn(OfCopies):
     plotted = ("resident, MiB", "banks, MiB")
     columns = (*(Column(name, ".1f") for name in plotted), Column("evictions"), *SPEED)
     caption = (
-        "{copies.count} modules in turn through {slots} slots and {module_mib:g} MiB of memory, "
+        "{copies} modules in turn through {slots} slots and {module_mib:g} MiB of memory, "
         "read from the disk each time, banks of at most {bank_mib:g} MiB, {concurrency} requests "
         "at once; {precision}."
     )

@@ -6,7 +6,7 @@ have no modules run the bare base: they are a bound, not an equal.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import nn
 from adaptation.architectures import EncoderArchitecture
 from adaptation.methods import METHODS
 from benchmarks.baselines import Baselines, Systems, code, kept
-from benchmarks.experiment import Column, Figures, Inputs, Ratio, Ways, constant
+from benchmarks.experiment import Answers, Column, Figures, Inputs, Ratio, Times, Ways, constant
 from benchmarks.random_encoder import FIRST, WORDS, RandomEncoder, tables_of
 from export.encoder_graphs import Body, Embed
 from export.graph import described, export_one
@@ -38,8 +38,8 @@ class Encoders(Baselines, RandomEncoder):
     caption = (
         "Token ids to hidden states in milliseconds, random weights of XLM-R's architecture, "
         "{layers} x {width}; {modules} {method} modules, rows take them in turn. The difference is "
-        "the largest from the first of {references} (of bare systems, which run no modules: the "
-        "second), as a share of its largest number."
+        "the largest from {references} (the first for systems with modules, the second for bare "
+        "ones), as a share of its largest number."
     )
 
     method: Literal["lora", "bottleneck"]
@@ -55,9 +55,7 @@ class Encoders(Baselines, RandomEncoder):
             modules = [row % self.modules for row in range(rows)]
             yield f"{rows} x {tokens}", constant(ids, modules)
 
-    def figures(
-        self, arm: str, answers: Mapping[str, Sequence[Array]], times: Sequence[float]
-    ) -> Figures:
+    def figures(self, arm: str, answers: Answers, times: Times) -> Figures:
         right = answers[self.references["bare" in arm]][0]
         difference = np.abs(answers[arm][0] - right).max() / np.abs(right).max()
         return {"ms": tuple(times), "difference": (float(f"{difference:.3g}"),)}

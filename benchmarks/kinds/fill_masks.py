@@ -6,7 +6,7 @@ do not have.
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,17 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from benchmarks.baselines import Baselines, Systems, alike, rates
-from benchmarks.experiment import Column, Figures, Inputs, OfBase, Ratio, Ways, constant
+from benchmarks.experiment import (
+    Answers,
+    Column,
+    Figures,
+    Inputs,
+    OfBase,
+    Ratio,
+    Times,
+    Ways,
+    constant,
+)
 from benchmarks.requests import Request, text_of
 from benchmarks.systems import gathered, in_process, part_of
 
@@ -57,9 +67,7 @@ class FillMasks(Baselines, OfBase):
             texts = [(tag, text_of(tag, row // count, mask)) for row, tag in enumerate(spoken)]
             yield str(rows), constant(texts)
 
-    def figures(
-        self, arm: str, answers: Mapping[str, Sequence[list[list[str]]]], times: Sequence[float]
-    ) -> Figures:
+    def figures(self, arm: str, answers: Answers, times: Times) -> Figures:
         own, right = (
             [words[0].strip() for words in answers[each][0]] for each in (arm, self.references[0])
         )

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from benchmarks.copies import OfCopies
-from benchmarks.experiment import Column, Figures, Inputs, Ways
+from benchmarks.experiment import Answers, Column, Figures, Inputs, Times, Ways
 from benchmarks.requests import Request
 from benchmarks.sending import Sent, send, send_paced
 from benchmarks.systems import System, over_http
@@ -36,7 +36,7 @@ class FirstRequests(OfCopies):
     )
     caption = (
         "Over HTTP, {probes} requests in each repetition, one every {every:g} s; other requests of "
-        "resident modules one every {others_every:g} s; modules made of `{copies.module}`, not in "
+        "resident modules one every {others_every:g} s; modules made of `{module}`, not in "
         "the system's memory; {precision}; first answers `differ` from later ones."
     )
 
@@ -52,8 +52,8 @@ class FirstRequests(OfCopies):
     @model_validator(mode="after")
     def _each_is_first_once(self) -> Self:
         needed = self.resident + self.probes * self.repetitions
-        if self.copies.count < needed:
-            raise ValueError(f"copies: {self.copies.count}; each is first once: {needed} are used")
+        if self.copies < needed:
+            raise ValueError(f"copies: {self.copies}; each is first once: {needed} are used")
         return self
 
     def opened(self, stack: ExitStack) -> Mapping[str, Ways]:
@@ -65,7 +65,7 @@ class FirstRequests(OfCopies):
         requests = self.copy_requests()
         resident, rest = requests[: self.resident], requests[self.resident :]
         known = list(islice(cycle(resident), self.probes))
-        files = (store / self.copies.name(0)).rglob("*.*")
+        files = (store / f"{self.module}-0").rglob("*.*")
         size = {"KiB of a module": sum(path.stat().st_size for path in files) / 2**10}
 
         def ask(arm: str, number: int) -> dict[str, float]:
@@ -94,9 +94,7 @@ class FirstRequests(OfCopies):
             "differ": first.different(dict(later.answers)),
         }
 
-    def figures(
-        self, arm: str, answers: Mapping[str, Sequence[Any]], times: Sequence[float]
-    ) -> Figures:
+    def figures(self, arm: str, answers: Answers, times: Times) -> Figures:
         """With what first requests take and cost others, beside resident modules' requests."""
         own, known = super().figures(arm, answers, times), super().figures(RESIDENT, answers, times)
         if arm == RESIDENT:

@@ -29,7 +29,7 @@ class ManyModules(OfCopies):
     columns = (*SPEED, Column("in a slot", ".0%"), Column("banks, MiB"), Column("differ"))
     ratio = Ratio("÷ all in slots", "texts/s", inverse=True)
     caption = (
-        "Engine in process, {precision}, {copies.count} modules made of `{copies.module}`, "
+        "Engine in process, {precision}, {copies} modules made of `{module}`, "
         "{concurrency} requests at once; {requests} a repetition, Zipf exponent {exponent:g}; "
         "memory beside the slots {module_mib:g} MiB; answers `differ` from the same request's "
         "alone."

@@ -5,14 +5,14 @@ and run as the service runs them.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.experiment import Column, Figures, Inputs, Ratio, Ways, constant
+from benchmarks.experiment import Answers, Column, Figures, Inputs, Ratio, Times, Ways, constant
 from benchmarks.random_encoder import FIRST, Mix, RandomEncoder, Tables, tables_of
 from export.encoder_graphs import Body
 from export.graph import described, export_beside
@@ -88,5 +88,5 @@ class SlotsCost(RandomEncoder):
             }
             yield f"{rows} x {tokens}", constant(feed)
 
-    def figures(self, arm: str, answers: Mapping[str, object], times: Sequence[float]) -> Figures:
+    def figures(self, arm: str, answers: Answers, times: Times) -> Figures:
         return {"ms": tuple(times)}

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from statistics import median
-from typing import Any
 
 from pydantic import Field
 
-from benchmarks.experiment import Column, Figures, Inputs, Served, Ways, constant
+from benchmarks.experiment import Answers, Column, Figures, Inputs, Served, Times, Ways, constant
 from benchmarks.requests import Request, Work, requests_of
 from benchmarks.running_service import EMPTY, SERVICE, running
 from benchmarks.sending import send
@@ -76,9 +75,7 @@ class Starts(Served):
                 LATER: round(service.resident_bytes / MEBIBYTE, 2),
             }
 
-    def figures(
-        self, arm: str, answers: Mapping[str, Sequence[Any]], times: Sequence[float]
-    ) -> Figures:
+    def figures(self, arm: str, answers: Answers, times: Times) -> Figures:
         """Of ours with the start that found nothing kept, and memory beside the graph files."""
         own, empty = super().figures(arm, answers, times), answers[EMPTY_ONE][1:]
         if arm == EMPTY_ONE:

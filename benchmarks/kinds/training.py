@@ -106,16 +106,11 @@ def stock_trainer(asked: TrainingSpeed, arm: str, folder: Path) -> Trainer:
     loop, _, products = arm.rpartition(", ")
     tokenizer, _ = texts_of(asked)
     settings = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=asked.warm_up + asked.steps,
-        per_device_train_batch_size=asked.batch_size,
-        bf16=products == "bf16" and multiplies_bf16(),
-        use_cpu=not torch.cuda.is_available(),
-        save_strategy="no",
-        report_to=[],
-        seed=asked.seed,
-        disable_tqdm=True,
-    )
+        output_dir=str(folder), max_steps=asked.warm_up + asked.steps,
+        per_device_train_batch_size=asked.batch_size, seed=asked.seed, disable_tqdm=True,
+        bf16=products == "bf16" and multiplies_bf16(), use_cpu=not torch.cuda.is_available(),
+        save_strategy="no", report_to=[],
+    )  # fmt: skip
     return Trainer(
         model=model_of(asked),
         args=settings,

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, M2M100ForConditionalGeneration, PreTrain
 
 from adaptation.bases import language_token
 from benchmarks.baselines import Baselines, Systems, alike, rates
-from benchmarks.experiment import Column, Figures, Inputs, OfBase, Ratio, Ways
+from benchmarks.experiment import Answers, Column, Figures, Inputs, OfBase, Ratio, Times, Ways
 from benchmarks.random_translator import RandomShape
 from benchmarks.requests import Request, text_of
 from benchmarks.systems import Json, System, gathered, in_process, part_of
@@ -99,9 +99,7 @@ class Translators(Baselines, OfBase):
             raise ConfigError(f"{corpus}: {len(texts)} sentences of {wanted} are short enough")
         return [texts[start : start + rows] for start in range(0, wanted, rows)]
 
-    def figures(
-        self, arm: str, answers: Mapping[str, Sequence[list[str]]], times: Sequence[float]
-    ) -> Figures:
+    def figures(self, arm: str, answers: Answers, times: Times) -> Figures:
         """Texts and tokens a second, and rows of one repetition or all that read alike."""
         own, right = (answers[each][1:] for each in (arm, self.references[0]))
         # Random ids read as text are not the ids that were written. All are cut at the same length,

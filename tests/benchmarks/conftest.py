@@ -34,7 +34,8 @@ def of_copies(small):
     def made(kind, **fields):
         usual = {
             "base": "tiny-encoder",
-            "copies": {"module": "mn-bottleneck", "count": 9},
+            "module": "mn-bottleneck",
+            "copies": 9,
             "work": {"endpoint": "fill_mask", "languages": ["mn", "ko"], "body": {"top_k": 3}},
             "concurrency": 4,
         }

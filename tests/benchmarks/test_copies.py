@@ -17,8 +17,7 @@ def many(of_copies):
 
 
 def test_copies_are_published_for_a_while_and_fit_their_base(of_copies, models):
-    copies = {"module": "mn-bottleneck", "count": 9, "ranks": [4, 1, 6]}
-    with of_copies("churn", copies=copies, repetitions=0).published() as folder:
+    with of_copies("churn", ranks=[4, 1, 6], repetitions=0).published() as folder:
         store = ModuleStore(folder / "tiny-encoder" / "modules")
         modules = [store.load(f"mn-bottleneck-{number}") for number in range(9)]
         assert store.names() == sorted(each.manifest.name for each in modules)
@@ -35,7 +34,7 @@ def test_copies_are_published_for_a_while_and_fit_their_base(of_copies, models):
 
 def test_a_module_that_is_not_there_cannot_be_copied(of_copies):
     with pytest.raises(ConfigError, match="holds no module 'xx' to copy"):
-        of_copies("many-modules", copies={"module": "xx", "count": 2}).measure()
+        of_copies("many-modules", module="xx").measure()
 
 
 def test_each_copy_has_its_request(many):
@@ -87,9 +86,8 @@ def test_a_wrong_module_is_counted(of_copies, monkeypatch):
 
 
 def test_churn_reads_the_memory_again_and_again(of_copies):
-    copies = {"module": "mn-bottleneck", "count": 9, "ranks": [4, 12]}
     asked = of_copies(
-        "churn", copies=copies, slots=2, module_mib=1e-6, cycles=50, every=20, repetitions=0
+        "churn", ranks=[4, 12], slots=2, module_mib=1e-6, cycles=50, every=20, repetitions=0
     )
     points = asked.measure()
     assert [point.setting for point in points] == ["20", "40", "50"]
