@@ -122,7 +122,9 @@ def describe_base(
     """
     family = family_of(folder)
     config = AutoConfig.from_pretrained(folder)
-    tokenizer = _tokenizer(folder, config)
+    tokenizer = _tokenizer(
+        folder, config.encoder.inner() if issubclass(family, HalvesArchitecture) else config
+    )
     write_fast_tokenizer(folder, tokenizer)
     shared = {
         "name": name,

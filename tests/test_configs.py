@@ -23,6 +23,7 @@ COMMANDS = {
     "ngram": "training.evaluation.ngram:NgramConfig",
     "langid": "training.models.langid:LangidConfig",
     "probe": "training.evaluation.probe:ProbeConfig",
+    "pieces": "training.models.added_pieces:PiecesConfig",
     "queue": "training.loop.queue:QueueConfig",
     "results": "training.evaluation.results:ResultsConfig",
     "scores": "training.evaluation.scoreboard:ScoreConfig",

@@ -54,6 +54,9 @@ COMMANDS: Mapping[str, Command] = {
     "join": Command(
         "models.halves", "JoinConfig", "join_halves", "Make a translator of two halves."
     ),
+    "pieces": Command(
+        "models.added_pieces", "PiecesConfig", "add_pieces", "Give a translator's decoder pieces."
+    ),
     "translator": Command(
         "models.translator",
         "TranslatorConfig",

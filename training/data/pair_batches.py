@@ -1,8 +1,9 @@
 """Batches of sentence pairs, drawn by kind and language, each of like length and like cost.
 
 The n-th batch of a run is always the same, whatever was read before it: pools of pairs are drawn
-from a seed and the pool's number, sorted by length and cut into equally many batches of equally
-many target tokens. So a run resumes in the middle without reading what it has read.
+from a seed and the pool's number, sorted by target language and length and cut into equally many
+batches of equally many target tokens. So a run resumes in the middle without reading what it has
+read, and the softmax of a batch needs the pieces of few languages.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ class PairBatches(Dataset[dict[str, Tensor]]):
             for each, count in zip(self.drawn, counts, strict=True)
             for row in rng.integers(0, len(each.rows), count)
         ]
-        pairs.sort(key=lambda pair: (len(pair[1]), len(pair[0])))
+        pairs.sort(key=lambda pair: (pair[2], len(pair[1]), len(pair[0])))
         parts = cut_evenly(np.array([len(pair[1]) for pair in pairs]), self.pool_batches)
         order = rng.permutation(self.pool_batches)
         return [pairs[parts[place] : parts[place + 1]] for place in order]
@@ -123,14 +124,20 @@ def padded(rows: Sequence[Sequence[int] | NDArray[np.int32]], value: int) -> Ten
     return torch.from_numpy(found)
 
 
-def most_frequent(drawn: Sequence[Drawn], size: int, vocabulary: int) -> NDArray[np.int64]:
-    """The target pieces that a run sees most often, at most ``size``, sorted by id."""
-    counts: NDArray[np.float64] = np.zeros(vocabulary)
+def most_frequent(
+    drawn: Sequence[Drawn], size: int, vocabulary: int
+) -> dict[int, NDArray[np.int64]]:
+    """Language token → the pieces that its targets have most often, at most ``size``, sorted."""
+    counts: dict[int, NDArray[np.float64]] = {}
     for each in drawn:
         seen = np.bincount(each.rows.targets.ids, minlength=vocabulary)
-        counts += seen * (each.share / max(1, len(each.rows)))
-    often = np.argsort(-counts, kind="stable")[:size]
-    return np.sort(often[counts[often] > 0])
+        own = counts.setdefault(each.language_id, np.zeros(vocabulary))
+        own += seen * (each.share / max(1, len(each.rows)))
+    found = {}
+    for language, own in counts.items():
+        often = np.argsort(-own, kind="stable")[:size]
+        found[language] = np.sort(often[own[often] > 0])
+    return found
 
 
 def shares_of(

@@ -27,16 +27,20 @@ class LearningTranslator(nn.Module):
         self,
         translator: EncoderDecoderModel,
         learns: Mapping[str, float],
-        frequent: NDArray[Any],
-        smoothing: float,
+        frequent: Mapping[int, NDArray[Any]],
+        settings: tuple[float, int],
     ) -> None:
-        """``learns``: regular expression over names of parameters → factor of their rate.
+        """What learns, and over which pieces the softmax runs.
+
+        ``learns``: regular expression over names of parameters → factor of their rate;
+        ``frequent``: language token → pieces that are in the softmax of its batches;
+        ``settings``: label smoothing, and how many rows of the words stay as they are.
 
         Raises:
             ConfigError: an expression that matches nothing.
         """
         super().__init__()
-        self.smoothing = smoothing
+        self.smoothing, kept_words = settings
         self.translator = translator.requires_grad_(False)
         self.factors: dict[nn.Parameter, float] = {}
         for pattern, factor in learns.items():
@@ -47,8 +51,13 @@ class LearningTranslator(nn.Module):
         for parameter in self.factors:
             parameter.requires_grad_(True)
         vocabulary = translator.decoder.config.vocab_size
-        self.always = torch.zeros(vocabulary, dtype=torch.bool)  # [V]
-        self.always[torch.as_tensor(frequent)] = True
+        self.frequent = {}
+        for language, pieces in frequent.items():
+            self.frequent[language] = torch.zeros(vocabulary, dtype=torch.bool)  # [V]
+            self.frequent[language][torch.as_tensor(pieces)] = True
+        words = translator.decoder.lm_head.weight  # [V, D]
+        if words.requires_grad and kept_words:
+            words.register_hook(lambda slope: slope.index_fill(0, torch.arange(kept_words), 0.0))
         inner = translator.encoder.encoder
         self.reads = any(parameter.requires_grad for parameter in inner.parameters())
 
@@ -98,7 +107,7 @@ class LearningTranslator(nn.Module):
             use_cache=False,
         ).last_hidden_state  # [B, T, D]
         chosen = labels != IGNORED  # [B, T]
-        used, places = self.shortlist(labels[chosen])
+        used, places = self.shortlist(labels[chosen], decoder_input_ids[:, 1])
         table = self.translator.decoder.lm_head.weight[used]  # [U, D]
         smoothing = self.smoothing if self.training else 0.0
         loss: Tensor = VocabularyLoss.apply(hidden[chosen], table, None, (places, smoothing))
@@ -114,9 +123,13 @@ class LearningTranslator(nn.Module):
         mixed: Tensor = reader.mixed(states)
         return mixed
 
-    def shortlist(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The pieces of a batch's softmax ``[U]``, and where each label ``[N]`` is among them."""
-        wanted = self.always.to(labels.device, copy=True)
+    def shortlist(self, labels: Tensor, languages: Tensor) -> tuple[Tensor, Tensor]:
+        """The pieces of a batch's softmax ``[U]``, and where each label ``[N]`` is among them.
+
+        ``languages [B]`` are the language tokens of its rows.
+        """
+        lists = [self.frequent[int(each)] for each in languages.unique()]
+        wanted = torch.stack(lists).any(0).to(labels.device)
         wanted[labels] = True
         used = wanted.nonzero().squeeze(1)
         places = torch.cumsum(wanted, 0) - 1

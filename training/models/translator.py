@@ -54,7 +54,10 @@ class TranslatorConfig(RunConfig):
     data: TranslationData
     pools: PoolSizes = PoolSizes()
     frequent: int = 10_000
-    """Pieces that are in every step's softmax, beside those of the batch's own targets."""
+    """Pieces of each target language that are in its batches' softmax, beside those of the batch's
+    own targets."""
+    kept_words: int = 0
+    """Where words learn: so many of the first rows stay as they are."""
     dev: DevSettings
     run_folder: Path
     """Checkpoints, curves and TensorBoard events; a killed run goes on from here."""
@@ -110,9 +113,8 @@ def train_translator(config: TranslatorConfig) -> Path:
         load_learned(translator, config.start_from)
     tokens = target_tokens(target, written_tags(config))
     batches, frequent = batches_of(config, translator, SideEncoders(source, target, tokens))
-    learning = LearningTranslator(
-        translator, config.learns, frequent, config.optimisation.label_smoothing
-    )
+    settings = (config.optimisation.label_smoothing, config.kept_words)
+    learning = LearningTranslator(translator, config.learns, frequent, settings)
     if config.optimisation.bf16 and multiplies_bf16():
         learning.halve_frozen()
     config.run_folder.mkdir(parents=True, exist_ok=True)
@@ -139,8 +141,8 @@ def written_tags(config: TranslatorConfig) -> list[str]:
 
 def batches_of(
     config: TranslatorConfig, translator: EncoderDecoderModel, encoders: SideEncoders
-) -> tuple[PairBatches, NDArray[np.int64]]:
-    """All batches of a run, and the pieces that are always in its softmax."""
+) -> tuple[PairBatches, dict[int, NDArray[np.int64]]]:
+    """All batches of a run, and the pieces that are always in the softmax of each language."""
     drawn = drawn_pairs(config.data, encoders, config.tokens)
     special = Special(
         source_pad=encoders.source.token_to_id("<pad>"),
@@ -151,7 +153,8 @@ def batches_of(
     sizes = (config.optimisation.steps, config.pools.pairs, config.pools.batches)
     frequent = most_frequent(drawn, config.frequent, translator.decoder.config.vocab_size)
     batches = PairBatches(drawn, special, sizes, config.optimisation.seed)
-    return batches, np.union1d(frequent, [special.end])
+    with_end = {each: np.union1d(pieces, [special.end]) for each, pieces in frequent.items()}
+    return batches, with_end
 
 
 def trainer_of(

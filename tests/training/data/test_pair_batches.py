@@ -104,9 +104,12 @@ def test_shares_follow_kinds_first_and_sizes_within():
     assert found == pytest.approx({("a-en", "x"): 0.2, ("b-en", "x"): 0.4, ("a-en", "y"): 0.4})
 
 
-def test_frequent_pieces_count_by_how_often_rows_are_drawn(drawn):
-    assert set(most_frequent(drawn, 5, 100)) <= set(range(10, 15))
-    assert len(most_frequent(drawn, 50, 100)) == 10
+def test_each_language_has_its_own_frequent_pieces(drawn):
+    few = most_frequent(drawn, 3, 100)
+    assert {language: len(pieces) for language, pieces in few.items()} == {80: 3, 81: 3}
+    every = most_frequent(drawn, 50, 100)
+    assert every[80].tolist() == list(range(10, 15))
+    assert every[81].tolist() == list(range(30, 35))
 
 
 def test_rows_come_back_as_written(tmp_path, drawn):
