@@ -234,7 +234,8 @@ def _head_faults(about: ModuleDescription, head: Head) -> list[str]:
         faults.append(f"the head has {head.classes} labels, {named}: say --labels")
     if head.kind == "tag":
         odd = [each for each in about.labels if each != OUTSIDE and each[:2] not in ("B-", "I-")]
-        faults += [f"label {each!r}: allowed are O, B-… and I-…" for each in odd]
+        named = ", ".join(map(repr, odd))
+        faults += [f"labels {named}: allowed are O, B-… and I-…"] if odd else []
     return faults
 
 

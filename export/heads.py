@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adaptation import adapterhub, peft_folder
 from adaptation.architectures import Architecture
+from adaptation.foreign_settings import counted
 from adaptation.methods.method import described
 from langmod.errors import ModuleMismatch
 from langmod.specs import Pooling
@@ -192,7 +193,7 @@ def _shape_faults(found: SavedHead, width: int) -> list[str]:
         elif last and weight.shape[0] < 2:
             faults.append("it has one output, a number and no label")
     used = {f"{linear}.{part}" for linear in found.linears for part in ("weight", "bias")}
-    return faults + [f"{key} is unknown" for key in sorted(found.state.keys() - used)]
+    return faults + counted("is unknown", found.state.keys() - used)
 
 
 def _tensors(found: SavedHead, width: int) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from adaptation.architectures import Architecture, load_base
 from adaptation.banks import banks_of, stack_banks
 from adaptation.bases import load_spec
+from adaptation.foreign_settings import counted
 from adaptation.methods import METHODS
 from adaptation.rows import Rows
 from adaptation.slot_sources import BankSource
@@ -167,11 +168,10 @@ def _misfits(
     """Why a module cannot run on a base."""
     method = METHODS.get(manifest.method)
     unfit = None if method is None else method.unfit(spec.kind, manifest.role)
-    endless = [
-        f"{name} holds numbers that are not finite"
-        for name, tensor in checkpoint.tensors.items()
-        if not tensor.isfinite().all()
-    ]
+    endless = counted(
+        "holds numbers that are not finite",
+        [name for name, each in checkpoint.tensors.items() if not each.isfinite().all()],
+    )
     shaped = _shaped(manifest, checkpoint.tensors)
     return [*([unfit] if unfit else []), *shaped.misfits(spec, banks_of(base)), *endless]
 

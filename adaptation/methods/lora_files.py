@@ -7,7 +7,7 @@ Rank and factor may differ from linear to linear (``rank_pattern``, ``alpha_patt
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adaptation import peft_folder
 from adaptation.architectures import Architecture, Stack
-from adaptation.foreign_settings import Fields, counted, misshapen, words
+from adaptation.foreign_settings import Fields, counted, is_set, misshapen, words
 from adaptation.methods.bitfit import biases
 from adaptation.peft_folder import PeftFiles, setting
 from langmod.errors import BrokenModule
@@ -113,8 +113,21 @@ def _number(files: PeftFiles, name: str, setting_name: str, pattern_name: str) -
     return float(value)
 
 
-def faults(files: PeftFiles, asked: Iterable[Place], base: Architecture) -> list[str]:
+def faults(files: PeftFiles, asked: Sequence[Place], base: Architecture) -> list[str]:
     """What a checkpoint asks for that slots cannot hold, every reason at once."""
+    settings = files.settings
+    said = [
+        *peft_folder.faults(settings, FIELDS),
+        *_start_faults(settings.get("init_lora_weights", True)),
+        *files.target_faults(base),
+        *_bias_faults(files, base),
+    ]
+    # Tensors of another function are as many and as large as that function has them.
+    other = any(is_set(settings.get(name)) for name in FIELDS.refused)
+    return said if other else [*said, *_tensor_faults(files, asked, base)]
+
+
+def _tensor_faults(files: PeftFiles, asked: Sequence[Place], base: Architecture) -> list[str]:
     shapes = {
         files.key(place.module, f"lora_{side}.weight"): shape
         for place in asked
@@ -126,15 +139,10 @@ def faults(files: PeftFiles, asked: Iterable[Place], base: Architecture) -> list
     biases_asked = list(_bias_keys(files, base))
     lost = bool(biases_asked) and files.state.keys().isdisjoint(biases_asked)
     beside = [*([] if lost else biases_asked), *_idle_keys(files, asked)]
-    wanted = {**shapes, **dict.fromkeys(beside)}
     held = {key: shape for key, shape in shapes.items() if key in files.state}
     return [
-        *peft_folder.faults(files.settings, FIELDS),
-        *_start_faults(files.settings.get("init_lora_weights", True)),
-        *files.target_faults(base),
-        *files.tensor_faults(base, wanted),
+        *files.tensor_faults(base, {**shapes, **dict.fromkeys(beside)}),
         *misshapen({key: (files.state[key].shape, shape) for key, shape in held.items()}),
-        *_bias_faults(files, base),
         *([f"bias is {files.settings['bias']!r}: {LOST}"] if lost else []),
     ]
 

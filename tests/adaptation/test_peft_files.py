@@ -14,6 +14,7 @@ from peft import (
     PeftModel,
     get_peft_model,
 )
+from peft.tuners.lora.config import BdLoraConfig, KasaConfig, MontecloraConfig
 from safetensors.torch import load_file, save_file
 
 from adaptation import peft_folder
@@ -252,16 +253,25 @@ def test_an_unknown_setting_that_is_not_set_is_none(value, tmp_path):
     check_same(tmp_path / "theirs", expected)
 
 
+AS_SAVED = {
+    "use_dora": {"use_dora": True},
+    "lora_bias": {"lora_bias": True},
+    "kasa_config": {"kasa_config": KasaConfig()},
+    "monteclora_config": {"monteclora_config": MontecloraConfig()},
+    "use_bdlora": {"use_bdlora": BdLoraConfig(target_modules_bd_a=["query"], nblocks=2,
+                                              target_modules_bd_b=["value"])},
+    "alora_invocation_tokens": {"alora_invocation_tokens": [5]},
+    "trainable_token_indices": {"trainable_token_indices": [3, 4]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AS_SAVED)
 @pytest.mark.filterwarnings("ignore")
-def test_dora_as_peft_saves_it_says_so_once(tmp_path):
-    saved(tmp_path / "theirs", lora(use_dora=True))
-    faults = refused(tmp_path / "theirs")
-    assert sum("use_dora is True" in each for each in faults) == 1
-    assert faults[1:] == [
-        "4 tensors, base_model.model.roberta.encoder.layer.{0-1}.attention.self.query."
-        "lora_magnitude_vector, base_model.model.roberta.encoder.layer.{0-1}.attention.self.value."
-        "lora_magnitude_vector: the settings do not ask for it"
-    ]
+def test_another_function_as_peft_saves_it_is_said_in_one_line(name, tmp_path):
+    saved(tmp_path / "theirs", lora(**AS_SAVED[name]))
+    (fault,) = refused(tmp_path / "theirs")
+    assert fault.startswith(f"{name} is ")
+    assert VARIANTS[name][1] in fault
 
 
 GONE = "the settings ask for it and it is missing"

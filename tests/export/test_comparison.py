@@ -26,6 +26,7 @@ from tests.foreign import (
 )
 
 LORA = LoraConfig(r=3, lora_alpha=6, target_modules=["query", "value", "q_proj", "v_proj"])
+ABOUT = ModuleDescription(name="theirs", languages=("mn",), head=False)
 DIFFERS = r"differs from {library} \d+\.\d+\.\d+ itself by \d\.\d\de-\d\d \({answers} of 4 texts\)"
 
 
@@ -130,13 +131,29 @@ def test_a_classifier_that_reads_a_prompt_is_compared(tiny_encoder, tmp_path, wi
     assert found.difference > 0
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_ranks_factors_and_biases_go_through_the_graphs(tiny_encoder, tmp_path):
+    config = LoraConfig(
+        r=2, lora_alpha=3, use_rslora=True, bias="all", rank_pattern={"query": 5},
+        target_modules=["query", "value"],
+    )  # fmt: skip
+    model = get_peft_model(load_base(tiny_encoder).model, config)
+    randomise(model, ("lora_", "query.base_layer.bias", "output.LayerNorm.bias"), 3)
+    model.save_pretrained(tmp_path / "theirs")
+    done = export_module(tmp_path / "theirs", tiny_encoder, ABOUT)
+    assert said("PEFT").fullmatch(str(done.compared))
+    assert 0 < done.max_difference <= FP32_TOLERANCE
+    store = ModuleStore(tiny_encoder / "modules")
+    module = store.load("theirs")
+    store.remove("theirs")
+    assert {name.split(".")[0] for name in module.tensors} == {"lora", "bitfit"}
+    assert module.tensors["lora.encoder.attention.self.query.a"].shape[-1] == 5
+
+
 @pytest.fixture
 def saved(tiny_encoder, tmp_path):
     foreign()["peft-topic"].save(tiny_encoder, tmp_path / "theirs", 3)
     return tmp_path / "theirs"
-
-
-ABOUT = ModuleDescription(name="theirs", languages=("mn",), head=False)
 
 
 def test_what_answers_otherwise_than_its_library_is_not_published(
