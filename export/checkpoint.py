@@ -76,6 +76,8 @@ class Checkpoint:
     """Where those lie that a library wrote, or could have."""
     head: str | None = None
     """The kind of a head that lies among them and was taken."""
+    trained_on: str = ""
+    """What a foreign one calls its base; nothing in it tells that base's weights."""
 
 
 @dataclass
@@ -185,7 +187,9 @@ def _foreign(
         faults.add(source.name, _head_faults(about, head))
         tensors = {**tensors, **head.tensors}
     kind = None if head is None else head.kind
-    return Checkpoint(about, method, config, tensors, vocabulary, source, kind)
+    told = described(source)
+    base_name = told.get("base_model_name_or_path") or told.get("model_name") or ""
+    return Checkpoint(about, method, config, tensors, vocabulary, source, kind, str(base_name))
 
 
 def _known_method(source: Path) -> str:

@@ -5,7 +5,6 @@ The same command takes runs of ``training module`` and folders that PEFT or Adap
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from adaptation.slotted import SlottedBase
 from export.checkpoint import Checkpoint, Faults, ModuleDescription, read_checkpoint
 from export.comparison import Compared, compare
 from export.encoder_graphs import encoder_graphs
+from export.examined import Examined, Published
 from export.graph import export_graphs
 from export.graphs import Feed, Sizes, SlottedGraph
 from export.libraries import Module
@@ -40,60 +40,6 @@ from langmod.specs import (
     Role,
 )
 from langmod.store import ModuleStore
-
-
-@dataclass(frozen=True)
-class Published:
-    """Where a module went, and how near its graphs are to torch."""
-
-    name: str
-    digest: str
-    max_difference: float
-    compared: Compared
-
-    def __str__(self) -> str:
-        """What is told of it."""
-        graphs = f"its graphs differ from torch by {self.max_difference:.2e}"
-        return f"{self.name}@{self.digest}: {self.compared}; {graphs}"
-
-
-@dataclass(frozen=True, eq=False)
-class Examined:
-    """A checkpoint that was looked at whole, against its base and the graphs it will run."""
-
-    source: Path
-    store: ModuleStore | None
-    """Where it would go; None where that cannot be opened."""
-    checkpoint: Checkpoint
-    manifest: ModuleManifest | None
-    """None where it cannot be written for the faults."""
-    max_difference: float
-    """Between torch and the graphs; nan where the faults left nothing to run."""
-    compared: Compared | None
-    """Torch with the library that the checkpoint is of; None where nothing ran."""
-    faults: Faults
-
-    @property
-    def name(self) -> str:
-        """The module's name, or that of its folder while it has none."""
-        return self.checkpoint.description.name or self.source.name
-
-    def report(self) -> list[str]:
-        """What is wrong with it, or what would be published; a line each."""
-        if self.faults or self.manifest is None:
-            listed = [f"- {each}" for each in self.faults.listed()]
-            return [f"{self.source} cannot be published:", *listed]
-        about, tensors = self.manifest, self.checkpoint.tensors.values()
-        direction = f"{about.source}→{about.target}" if about.source else None
-        serves = about.task or direction or ", ".join(about.languages)
-        return [
-            f"{self.source} fits {about.base}; nothing was published:",
-            f"- {about.name}: {about.method}, role {about.role}, serves {serves}",
-            f"- {sum(each.numel() for each in tensors)} numbers in {len(tensors)} tensors, "
-            f"licence {about.licence}",
-            f"- {self.compared}",
-            f"- its graphs differ from torch by {self.max_difference:.2e}",
-        ]
 
 
 def export_module(
@@ -121,7 +67,7 @@ def export_module(
     own = found.checkpoint.vocabulary
     digest = found.store.publish(found.manifest, tensors, own[1] if own else None)
     assert found.compared is not None, "there are no faults"
-    return Published(found.name, digest, found.max_difference, found.compared)
+    return Published(found.name, digest, found.max_difference, found.compared, found.warning)
 
 
 def examine(

@@ -146,8 +146,10 @@ def test_every_fault_of_a_foreign_checkpoint_is_listed(tiny_encoder, tmp_path):
     make_run(tmp_path / "odd", tiny_encoder, "lora")
     inner = tmp_path / "odd" / "odd"
     path = inner / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"use_dora": True, "bias": "all"}))
-    with pytest.raises(ModuleMismatch, match=r"use_dora is True.*bias is 'all': the biases"):
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"init_lora_weights": "pissa", "bias": "all"})
+    )
+    with pytest.raises(ModuleMismatch, match=r"weights is 'pissa'.*bias is 'all': the biases"):
         export_module(tmp_path / "odd", tiny_encoder)
 
 

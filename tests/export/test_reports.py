@@ -59,6 +59,16 @@ def test_tensors_that_were_left_on_other_devices_are_refused(theirs, tiny_encode
     assert fault.endswith("the settings ask for it and it is missing")
 
 
+def test_a_base_of_another_name_is_said_and_not_refused(theirs, tiny_encoder):
+    about = ModuleDescription(name="x", languages=("mn",))
+    assert examine(theirs, tiny_encoder, about).warning == ""
+    change(theirs, base_model_name_or_path="somebody/xlm-r-of-news")
+    said = "it says it was trained on 'somebody/xlm-r-of-news', and nothing tells that tiny-encoder"
+    found = examine(theirs, tiny_encoder, about)
+    assert found.warning.startswith(said)
+    assert found.report()[-1] == f"- {found.warning}"
+
+
 def test_word_vectors_that_grew_are_refused(tiny_encoder, tmp_path):
     model = masked(tiny_encoder)
     model.resize_token_embeddings(model.config.vocab_size + 4)
