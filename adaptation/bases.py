@@ -162,13 +162,15 @@ def _tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBas
         raise ConfigError(
             f"the tokenizer of {folder} cannot be read by tokenizers {ours}: {error}"
         ) from error
-    beyond = {token: number for token, number in tokenizer.get_vocab().items()
-              if number >= config.vocab_size}  # fmt: skip
+    reader = config.encoder.inner() if config.model_type == "encoder-decoder" else config
+    vectors = int(reader.vocab_size)
+    beyond = [(number, token) for token, number in tokenizer.get_vocab().items()
+              if number >= vectors]  # fmt: skip
     if beyond:
-        token, number = min(beyond.items(), key=lambda each: each[1])
+        number, token = min(beyond)
         raise ConfigError(
             f"the tokenizer of {folder} has {len(beyond)} tokens without word vectors, the first "
-            f"{token!r} ({number}); the model has {config.vocab_size}"
+            f"{token!r} ({number}); the model has {vectors}"
         )
     return tokenizer
 
