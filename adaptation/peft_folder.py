@@ -96,9 +96,12 @@ def load(folder: Path, base: Architecture) -> PeftFiles:
     settings, state = read_files(folder, CONFIG, TENSORS, PICKLE)
     _check_expressions(folder, settings)
     own = {key: each for key, each in state.items() if not _of_head(key)}
+    paths = base.linear_paths()
     stem = f"{base.model.base_model_prefix}."
+    if not all(path.startswith(stem) for path in paths):
+        return PeftFiles(folder.name, settings, own, "")
     whole = not own or any(key.startswith(f"{ROOT}{stem}") for key in own)
-    inner = {path.removeprefix(stem).split(".")[0] for path in base.linear_paths()}
+    inner = {path.removeprefix(stem).split(".")[0] for path in paths}
     bare = any(key.startswith(f"{ROOT}{each}.") for key in own for each in inner)
     return PeftFiles(folder.name, settings, own, "" if whole or not bare else stem)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptation import adapterhub, peft_folder
-from adaptation.architectures import Architecture, EncoderArchitecture
+from adaptation.architectures import Architecture, EncoderArchitecture, load_base
 from adaptation.methods.method import described
 from langmod.specs import PROMPT, Role
 
@@ -70,10 +70,9 @@ class Peft:
             # Prompts are put in front of rows by the classes of a task alone.
             kinds = {"encoder": TaskType.FEATURE_EXTRACTION, "translator": TaskType.SEQ_2_SEQ_LM}
             config.task_type = kinds[base.kind] if PROMPT in module.tensors else None
-        bare = bool(peft_folder.load(module.files, base).stem)
-        model = _loader(base, module.head, bare).from_pretrained(
-            folder, dtype=torch.float32, **_labels(module)
-        )
+        model = _with_head(folder, module) if module.head else _again(folder, base)
+        if peft_folder.load(module.files, base).stem:
+            model = model.base_model
         return PeftModel.from_pretrained(model, str(module.files), config=config)
 
 
@@ -97,34 +96,48 @@ class AdapterHub:
         from adapters import AutoAdapterModel
 
         model = AutoAdapterModel.from_pretrained(folder, dtype=torch.float32)
-        # It takes the vocabulary's weights along, and leaves out their bias.
-        model.heads["default"][-1].bias.data.copy_(base.vocabulary.bias)
+        model.base_model.load_state_dict(base.model.base_model.state_dict(), strict=False)
         safe = (module.files / adapterhub.TENSORS).is_file()
         with_head = module.head is not None
         name = model.load_adapter(str(module.files), with_head=with_head, use_safetensors=safe)
         model.set_active_adapters(name)
         if not with_head:
-            model.active_head = "default"
+            model.active_head = _words(model, base)
         return model
 
 
 LIBRARIES: tuple[Library, ...] = (Peft(), AdapterHub())
 
 
-def _loader(base: Architecture, head: str | None, bare: bool) -> Any:
-    """The class of Hugging Face's that a checkpoint is put into."""
+def _again(folder: Path, base: Architecture) -> Any:
+    """A second model of the base with the same weights, those that were drawn included."""
+    model = load_base(folder).model
+    model.load_state_dict(base.model.state_dict())
+    return model
+
+
+def _with_head(folder: Path, module: Module) -> Any:
+    """The base under a head of Hugging Face's own."""
     import transformers
 
-    if head is not None:
-        kinds = {"classify": "SequenceClassification", "tag": "TokenClassification"}
-        return getattr(transformers, f"AutoModelFor{kinds[head]}")
-    if bare:
-        return transformers.AutoModel
-    name = "MaskedLM" if base.kind == "encoder" else "Seq2SeqLM"
-    return getattr(transformers, f"AutoModelFor{name}")
+    kinds = {"classify": "SequenceClassification", "tag": "TokenClassification"}
+    loader = getattr(transformers, f"AutoModelFor{kinds[module.head or '']}")
+    labels = module.tensors[f"{module.head}.out_bias"].numel()
+    return loader.from_pretrained(folder, dtype=torch.float32, num_labels=labels)
 
 
-def _labels(module: Module) -> dict[str, int]:
-    if module.head is None:
-        return {}
-    return {"num_labels": module.tensors[f"{module.head}.out_bias"].numel()}
+def _words(model: Any, base: Architecture) -> str | None:
+    """Gives AdapterHub's head for words the base's weights; None where it cannot be the same."""
+    if "default" not in model.heads or getattr(base, "mix", None) is not None:
+        return None
+    theirs, ours = (_parts(each) for each in (model.heads["default"], base.vocabulary_head()))
+    if [each.weight.shape for each in theirs] != [each.weight.shape for each in ours]:
+        return None
+    for own, given in zip(theirs, ours, strict=True):
+        own.load_state_dict(given.state_dict())
+    return "default"
+
+
+def _parts(head: nn.Module) -> list[Any]:
+    """Linears and norms in their order."""
+    return [each for each in head.modules() if isinstance(each, nn.Linear | nn.LayerNorm)]

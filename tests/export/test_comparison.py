@@ -1,13 +1,21 @@
 """A published module was compared with its own library, and what is printed says with which."""
 
 import re
+import shutil
 from importlib.metadata import PackageNotFoundError
+from math import nan
 
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from adaptation.architectures import load_base
+from adaptation.architectures.vocabulary_head import (
+    limit_vocabulary,
+    mix_layers,
+    own_parameters,
+    write_head,
+)
 from adaptation.methods import METHODS
 from export import comparison, libraries
 from export import module as module_stage
@@ -24,10 +32,13 @@ from tests.foreign import (
     randomise,
     static_model,
 )
+from tests.halves import make_halves
 
 LORA = LoraConfig(r=3, lora_alpha=6, target_modules=["query", "value", "q_proj", "v_proj"])
 ABOUT = ModuleDescription(name="theirs", languages=("mn",), head=False)
-DIFFERS = r"differs from {library} \d+\.\d+\.\d+ itself by \d\.\d\de-\d\d \({answers} of 4 texts\)"
+DIFFERS = (
+    r"differs from {library} \d+\.\d+\.\d+ itself by \d\.\d\de[-+]\d\d \({answers} of 4 texts\)"
+)
 
 
 @pytest.fixture
@@ -150,6 +161,40 @@ def test_ranks_factors_and_biases_go_through_the_graphs(tiny_encoder, tmp_path):
     assert module.tensors["lora.encoder.attention.self.query.a"].shape[-1] == 5
 
 
+@pytest.mark.parametrize("method", ["lora", "soft_prompt", "bottleneck"])
+def test_a_base_whose_head_reads_several_layers_is_compared(
+    method, tiny_encoder, tmp_path, without_graphs
+):
+    base = shutil.copytree(tiny_encoder, tmp_path / tiny_encoder.name)
+    deep = load_base(base)
+    limit_vocabulary(deep, torch.arange(0, 300, 2))
+    mix_layers(deep, (1, 2))
+    for parameter in own_parameters(deep).values():
+        parameter.data.normal_(std=0.3)
+    write_head(deep, base)
+    make_run(tmp_path / "mine", base, method)
+    found = examine(tmp_path / "mine", base)
+    assert not found.faults, found.faults.listed()
+    library, answers = (
+        ("adapters", "hidden states") if method == "bottleneck" else ("PEFT", "logits")
+    )
+    assert said(library, answers).fullmatch(str(found.compared))
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3", "soft_prompt", "bottleneck"])
+def test_a_translator_of_two_halves_is_compared(method, tmp_path, without_graphs):
+    make_halves(tmp_path / "halves")
+    make_run(tmp_path / "mine", tmp_path / "halves", method, source="mn", target="en")
+    found = examine(tmp_path / "mine", tmp_path / "halves")
+    assert not found.faults, found.faults.listed()
+    # PEFT puts prompts in front of models that have one configuration alone.
+    lacking = {"bottleneck": "it has no encoder-decoder", "soft_prompt": "it cannot run it"}
+    if method in lacking:
+        assert re.match(rf"not compared with .*: {lacking[method]}", str(found.compared))
+    else:
+        assert said("PEFT").fullmatch(str(found.compared))
+
+
 @pytest.fixture
 def saved(tiny_encoder, tmp_path):
     foreign()["peft-topic"].save(tiny_encoder, tmp_path / "theirs", 3)
@@ -171,6 +216,19 @@ def test_what_answers_otherwise_than_its_library_is_not_published(
     with pytest.raises(ParityError, match=r"the module differs from PEFT \S+ itself by .*allowed"):
         export_module(saved, tiny_encoder, ABOUT)
     assert "theirs" not in ModuleStore(tiny_encoder / "modules").names()
+
+
+@pytest.mark.parametrize("place", ["torch", "graphs"])
+def test_what_is_no_number_is_a_difference(place, saved, tiny_encoder, monkeypatch):
+    if place == "torch":
+        ours = comparison._ours
+        monkeypatch.setattr(comparison, "_ours", lambda *args, **words: ours(*args, **words) * nan)
+    else:
+        run = module_stage.run
+        spoilt = lambda *args: {k: v * nan for k, v in run(*args).items()}  # noqa: E731
+        monkeypatch.setattr(module_stage, "run", spoilt)
+    with pytest.raises(ParityError, match=r"differs? from (PEFT|torch) .*by nan"):
+        export_module(saved, tiny_encoder, ABOUT)
 
 
 def test_without_the_library_it_is_published_and_says_so(

@@ -101,7 +101,8 @@ def graphs_within(graph):
                 yield from graphs_within(attribute.g)
 
 
-def test_a_failed_check_leaves_nothing_behind(tmp_path, monkeypatch):
+@pytest.mark.parametrize("factor", [1.01, np.nan])
+def test_a_failed_check_leaves_nothing_behind(tmp_path, monkeypatch, factor):
     base = tmp_path / "base"
     make_base(base, "encoder")
     straight = graph_module.shrink_tables
@@ -114,7 +115,9 @@ def test_a_failed_check_leaves_nothing_behind(tmp_path, monkeypatch):
         for initializer in model.graph.initializer:
             values = numpy_helper.to_array(initializer)
             if values.dtype == np.float32 and values.size > 1000:
-                initializer.CopyFrom(numpy_helper.from_array(values * 1.01, initializer.name))
+                initializer.CopyFrom(
+                    numpy_helper.from_array((values * factor).astype(np.float32), initializer.name)
+                )
         onnx.save(model, path)
 
     monkeypatch.setattr(graph_module, "shrink_tables", spoil)
