@@ -35,7 +35,9 @@ def make_mbert(folder):
     (folder / "vocab.txt").write_text("\n".join(token for token, _ in vocabulary) + "\n")
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    bert().model.save_pretrained(folder)
+    model = bert().model
+    model.resize_token_embeddings(len(vocabulary))
+    model.save_pretrained(folder)
     return folder
 
 
@@ -50,9 +52,10 @@ def make_nllb(folder):
     tokenizer.post_processor = processors.TemplateProcessing(
         single="eng_Latn $A </s>", special_tokens=[("eng_Latn", 4), ("</s>", 2)]
     )
-    NllbTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    fast = NllbTokenizerFast(tokenizer_object=tokenizer)  # adds the languages that are missing
+    fast.save_pretrained(folder)
     config = m2m100().model.config
-    config.vocab_size = 210
+    config.vocab_size = len(fast)
     torch.manual_seed(0)
     M2M100ForConditionalGeneration(config).save_pretrained(folder)
     return folder
