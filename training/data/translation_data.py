@@ -1,5 +1,6 @@
 """What a translator reads: pairs of a corpus by kind of text and direction, as token ids."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,6 +63,9 @@ class SideEncoders:
 
     def __init__(self, source: Tokenizer, target: Tokenizer, tokens: Mapping[str, int]) -> None:
         self.source, self.target, self.tokens = source, target, tokens
+        both = (source.to_str() + target.to_str()).encode()
+        self.digest = hashlib.sha256(both).hexdigest()
+        """Of both tokenizers: what they cut is kept under it."""
 
     def pairs(self, rows: Sequence[tuple[str, str]]) -> PairRows:
         """Sources between their special tokens, targets bare."""
@@ -81,7 +85,7 @@ def drawn_pairs(data: TranslationData, encoders: SideEncoders, cache: Path) -> l
         ConfigError: shares that name no kind, or kinds without a share.
     """
     pivot = canonical(data.pivot)
-    folder = cache / corpus_digest(data.corpus)[:SHORT]
+    folder = cache / f"{corpus_digest(data.corpus)[:SHORT]}-{encoders.digest[:SHORT]}"
     groups: dict[tuple[str, str], PairRows] = {}
     for source, target in directions(data):
         for kind, rows in by_kind(data, (source, target), encoders, folder).items():

@@ -23,7 +23,7 @@ from training.data.pair_batches import PairBatches, Special, most_frequent
 from training.data.translation_data import SideEncoders, TranslationData, drawn_pairs
 from training.loop.checkpoints import CheckedTrainer, finite, saving
 from training.loop.processor import plain_attention
-from training.loop.trainer import Optimisation, arguments, fit, multiplies_bf16
+from training.loop.trainer import Optimisation, arguments, examples_of, fit, multiplies_bf16
 from training.loop.translator_loss import LearningTranslator
 from training.loop.watching import SaveByTime, TokenRate
 from training.models.halves import load_halves, load_learned, target_tokens
@@ -65,7 +65,7 @@ class TranslatorConfig(RunConfig):
     tokens: Path = Path("runs/tokens")
     """Where tokenised pairs are kept between starts."""
     optimisation: Optimisation
-    """Steps are batches; ``batch_size`` is 1, as a batch comes whole."""
+    """``batch_size`` is 1, as a batch comes whole; a step is so many batches as are accumulated."""
 
 
 class TranslatorTrainer(CheckedTrainer):
@@ -150,7 +150,7 @@ def batches_of(
         start=translator.config.decoder_start_token_id,
         end=translator.config.eos_token_id,
     )
-    sizes = (config.optimisation.steps, config.pools.pairs, config.pools.batches)
+    sizes = (examples_of(config.optimisation), config.pools.pairs, config.pools.batches)
     frequent = most_frequent(drawn, config.frequent, translator.decoder.config.vocab_size)
     batches = PairBatches(drawn, special, sizes, config.optimisation.seed)
     with_end = {each: np.union1d(pieces, [special.end]) for each, pieces in frequent.items()}
