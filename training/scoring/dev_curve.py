@@ -102,37 +102,32 @@ class DevCurve(TrainerCallback):
         found = [
             text
             for start in range(0, len(pairs), BATCH)
-            for text in self._translated(
+            for text in self.translated(
                 [pair[0] for pair in pairs[start : start + BATCH]], language
             )
         ]
         metric = sacrebleu.CHRF(word_order=2)
         return round(metric.corpus_score(found, [[pair[1] for pair in pairs]]).score, 2)
 
-    def _translated(self, texts: list[str], language: int) -> list[str]:
-        end = self.translator.config.eos_token_id
+    def translated(self, texts: list[str], language: int) -> list[str]:
+        """Greedy translations of a batch of texts, no three pieces twice."""
+        config, pad = self.translator.config, self.source.token_to_id("<pad>")
         rows = [each.ids for each in self.source.encode_batch(texts)]
-        ids = padded(rows, self.translator.config.encoder.inner().pad_token_id)
-        start = torch.tensor([[self.translator.config.decoder_start_token_id, language]])
-        kind = (
-            torch.bfloat16
-            if any(p.dtype == torch.bfloat16 for p in self.translator.parameters())
-            else torch.float32
-        )
-        with torch.no_grad(), torch.autocast("cpu", kind, enabled=kind == torch.bfloat16):
+        ids = padded(rows, pad)  # [B, S]
+        start = torch.tensor([[config.decoder_start_token_id, language]])
+        halves = any(each.dtype == torch.bfloat16 for each in self.translator.parameters())
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=halves):
             found = self.translator.generate(
                 input_ids=ids,
-                attention_mask=(ids != self.translator.config.encoder.inner().pad_token_id).long(),
+                attention_mask=(ids != pad).long(),
                 decoder_input_ids=start.expand(len(texts), -1),
                 max_new_tokens=self.settings.longest,
                 no_repeat_ngram_size=3,
                 num_beams=1,
                 do_sample=False,
             )
-        return [
-            self.target.decode([t for t in row if t != end], skip_special_tokens=True).strip()
-            for row in found[:, 2:].tolist()
-        ]
+        said = [[t for t in row if t != config.eos_token_id] for row in found[:, 2:].tolist()]
+        return [self.target.decode(row, skip_special_tokens=True).strip() for row in said]
 
 
 def read_dev(settings: DevSettings, direction: str) -> list[tuple[str, str]]:

@@ -6,12 +6,15 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from langmod.errors import ConfigError
 from tests.halves import make_halves
 from tests.text import SENTENCES
+from training.loop.watching import TokenRate
 from training.models.halves import load_halves, load_learned
 from training.models.translator import LEARNED_FILE, TranslatorConfig, train_translator
+from training.scoring.dev_curve import DevCurve
 
 MAP = r"encoder\.(gain|shift|project)"
 
@@ -100,6 +103,30 @@ def test_rows_of_words_that_are_kept_stay(place):
     before = translator.decoder.get_input_embeddings().weight
     assert torch.equal(words[:300].float(), before[:300])
     assert not torch.equal(words[300:].float(), before[300:])
+
+
+def test_a_batch_is_translated_as_hugging_face_does_each_text(place):
+    translator, source, target = load_halves(place / "base")
+    settings = config_of(place, "curve", 1).dev.model_copy(update={"longest": 12})
+    language = target.token_to_id("<|mn|>")
+    curve = DevCurve(settings, place, (translator.eval(), source, target), {}, TokenRate(None))
+    texts = [SENTENCES["mn"][0][:9], *SENTENCES["mn"]]
+    tokenizer = AutoTokenizer.from_pretrained(place / "base")
+    prompt = torch.tensor([[translator.config.decoder_start_token_id, language]])
+    expected = []
+    for text in texts:
+        read = tokenizer(text, return_tensors="pt")
+        out = translator.generate(
+            input_ids=read["input_ids"],
+            attention_mask=read["attention_mask"],
+            decoder_input_ids=prompt,
+            max_new_tokens=12,
+            no_repeat_ngram_size=3,
+            do_sample=False,
+        )
+        expected.append(target.decode(out[0, 2:].tolist(), skip_special_tokens=True).strip())
+    assert curve.translated(texts, language) == expected
+    assert len(set(expected)) > 1
 
 
 def test_an_expression_that_matches_nothing_is_refused(place):
