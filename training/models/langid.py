@@ -6,6 +6,7 @@ calibration of modern neural networks) so that the probabilities mean what they 
 """
 
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from langmod.langid import FORMAT, LanguageIdentifier, ngram_buckets
 from training.data.corpus import corpus_digest, corpus_languages, read_text, text_file
 from training.data.sources import SPLITS, Sources, Split, read_sources
 
+LONGEST_WORD = 12
+"""Letters of a word on the average; beyond, a script has no spaces between words."""
 Examples = list[tuple[str, str]]
 """Texts with their BCP-47 tags."""
 
@@ -38,9 +41,11 @@ class LangidConfig(RunConfig):
     """2 to the power of this many hash buckets."""
     max_sentences: int = 10_000
     """Most sentences of the corpus for one language."""
-    crop_share: float = Field(default=0.5, ge=0, le=1)
+    crop_share: float = Field(default=0.8, ge=0, le=1)
     """Share of training texts cut down to a few words, so that short texts are known too."""
-    epochs: int = 15
+    crop: tuple[int, int] = (3, 60)
+    """Characters of what is left of a text that is cut down: as often 3 to 6 as 30 to 60."""
+    epochs: int = 10
     penalty: float = 1e-7
     """Weight of the squared norm of the weights in the loss."""
     seed: int = 1
@@ -101,7 +106,9 @@ def fit_langid(config: LangidConfig) -> LangidCard:
     examples = {split: gather(config, languages, split) for split in SPLITS}
     train = crop(examples["train"], config)
     weights, bias = fit_weights(train, languages, config)
-    temperature = fit_temperature(LanguageIdentifier(languages, weights, bias), examples["dev"])
+    # Short and long texts alike, or the probabilities of short ones would be too sure.
+    dev = crop(examples["dev"], config)
+    temperature = fit_temperature(LanguageIdentifier(languages, weights, bias), dev)
     save_weights(languages, weights / temperature, bias / temperature, config.output)
     identifier = LanguageIdentifier.load(config.output)
     card = LangidCard(
@@ -151,23 +158,35 @@ def gather(config: LangidConfig, languages: Sequence[str], split: Split) -> Exam
 
 
 def crop(examples: Examples, config: LangidConfig) -> Examples:
-    """Cuts a share of the texts to a window of 8 to 60 characters, at words where there are any."""
+    """Cuts a share of the texts to a few characters, at words where there are any."""
     generator = random.Random(config.seed)
-    return [
-        (window(text, generator) if generator.random() < config.crop_share else text, tag)
-        for text, tag in examples
-    ]
+    shortest, longest = map(math.log, config.crop)
+    cropped = []
+    for text, tag in examples:
+        if generator.random() < config.crop_share:
+            size = round(math.exp(generator.uniform(shortest, longest)))
+            cropped.append((window(text, size, generator), tag))
+        else:
+            cropped.append((text, tag))
+    return cropped
 
 
-def window(text: str, generator: random.Random) -> str:
-    """A random piece of a text without the words it cuts through."""
-    size = generator.randint(8, 60)
-    if len(text) <= size:
-        return text
-    start = generator.randrange(len(text) - size)
-    piece = text[start : start + size]
-    words = piece.split(" ")
-    return " ".join(words[1:-1]) if len(words) > 3 else piece
+def window(text: str, size: int, generator: random.Random) -> str:
+    """The words of a random place that fit into a number of characters.
+
+    A first word that is longer is cut; so is a text that has no spaces between its words.
+    """
+    words = text.split()
+    if len(text) > LONGEST_WORD * len(words):
+        start = generator.randrange(max(1, len(text) - size))
+        return text[start : start + size]
+    first = generator.randrange(len(words))
+    piece = words[first][:size]
+    for word in words[first + 1 :]:
+        if len(piece) + 1 + len(word) > size:
+            break
+        piece += f" {word}"
+    return piece
 
 
 def features(texts: Sequence[str], bits: int) -> csr_matrix:

@@ -1,5 +1,6 @@
 """A fitted identifier is saved as it was scored, and its features are those it is served with."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 from langmod.langid import LanguageIdentifier, ngram_buckets
 from tests.training.corpora import sentences, source, write_lines
 from training.data.corpus import read_text
-from training.models.langid import LangidCard, LangidConfig, features, fit_langid, fit_temperature
+from training.models.langid import (
+    LangidCard,
+    LangidConfig,
+    features,
+    fit_langid,
+    fit_temperature,
+    window,
+)
 
 YAML = Path(__file__).parents[3] / "training" / "configs" / "langid.yaml"
 
@@ -23,7 +31,7 @@ def fitted(small_corpus, tmp_path_factory) -> tuple[Path, LangidCard]:
 
 
 def test_shipped_config_loads():
-    assert len(LangidConfig.load(YAML).sources) == 3 * 15 + 2 * 27
+    assert len(LangidConfig.load(YAML).sources) == 3 * 15 + 2 * 27 + 23 + 2
 
 
 def test_saved_weights_answer_as_scored(fitted, small_corpus):
@@ -60,6 +68,17 @@ def test_features_are_those_of_the_service():
     np.testing.assert_allclose(features(texts, 10) @ weights + bias, served, atol=1e-4)
     assert features(texts, 10).sum(axis=1)[1] == 0
     assert len(ngram_buckets(texts[0], 10)) > 50
+
+
+@pytest.mark.parametrize("size", [3, 10, 40])
+def test_windows_are_words_of_the_text(size):
+    generator = random.Random(1)
+    text = "Бүх хүн төрөхдөө эрх чөлөөтэй байдаг"
+    for _ in range(50):
+        piece = window(text, size, generator)
+        assert 0 < len(piece) <= size
+        assert f" {piece}" in f" {text}"
+        assert len(window("人人生而自由在尊严和权利上一律平等" * 3, size, generator)) == size
 
 
 def test_temperature_undoes_a_scale():
