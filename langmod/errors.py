@@ -3,9 +3,11 @@
 LangmodError                    500  anything we raise on purpose
 ├── BadRequest                  400  the caller can mend it by changing the request
 │   ├── TextTooLong             400  a text has more tokens than the base reads
-│   └── NoMaskToken             400  fill-mask without a mask
+│   ├── NoMaskToken             400  fill-mask without a mask
+│   └── UnsureLanguage          422  no language was named, and the text does not say enough
 ├── NotFound                    404  a name that nobody published; lists the near names
 │   ├── UnknownLanguage
+│   │   └── UnknownScript   404  a language in a script that is not served
 │   ├── UnknownTask
 │   └── UnknownModule
 ├── ModuleMismatch              409  a module that does not fit this base; lists every fault
@@ -57,6 +59,13 @@ class NoMaskToken(BadRequest):
     code = "no_mask_token"
 
 
+class UnsureLanguage(BadRequest):
+    """The language of a text was to be detected, and cannot be told surely enough."""
+
+    code = "unsure_language"
+    status = 422
+
+
 class NotFound(LangmodError):
     """A name that nobody published; ``details["near"]`` lists the closest ones that exist."""
 
@@ -75,6 +84,19 @@ class UnknownLanguage(NotFound):
 
     code = "unknown_language"
     noun = "language"
+
+
+class UnknownScript(UnknownLanguage):
+    """The language is served, but not in the script that was asked for."""
+
+    code = "unknown_script"
+
+    def __init__(self, tag: str, name: str, served: str, usual: str, script: str) -> None:
+        message = (
+            f"{tag!r}: {name} is read and written here in {usual} script (as {served!r}), "
+            f"not in {script}"
+        )
+        LangmodError.__init__(self, message, got=tag, near=[served])
 
 
 class UnknownTask(NotFound):

@@ -1,7 +1,7 @@
 """The engine of an encoder base: embed → body → heads, rows of all its endpoints in one batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,12 +14,13 @@ from langmod.errors import LangmodError
 from langmod.langid import LanguageIdentifier
 from langmod.tasks import TASKS, Example, HeadBatch, HeadTask, RunHead, Text
 from service.bank import Pinned, Stack, prompt_of
-from service.engine import Engine, Json, Outcome, Prepared, Spoken
+from service.engine import Engine, Json, Outcome, Prepared, Spoken, known
 from service.rows import Shape, Value, batch_shape, length_of, mask_of, tokens_of, words_of
 from service.schemas import ClassifyRequest, TextsRequest
 from service.session import Array
 from service.settings import Settings
 from service.stacks import Wanted
+from service.text.detection import Choice
 from service.vocabularies import OwnVocabulary, Vocabularies
 
 Key = TypeVar("Key")
@@ -94,21 +95,27 @@ class EncoderEngine(Engine[EncoderRow]):
         self, kind: str, request: TextsRequest | ClassifyRequest
     ) -> Callable[[int, Text], Prepared[EncoderRow]]:
         modules = tuple(request.modules)
-        language = request.language or self.resolver.named_language(modules)
-        spoken = self.speak(request.texts, language)
         task, top_k = getattr(request, "task", None), getattr(request, "top_k", 1)
         purpose = getattr(request, "kind", None)
         head = kind if isinstance(TASKS[kind], HeadTask) else None
+        wanted = Wanted(None, task, head, modules=modules)
+        given = self.resolver.tag(request.language) or self.resolver.named_language(modules)
+        spoken = self.speak(
+            request.texts,
+            given,
+            lambda: Choice(self.resolver.languages(), self.resolver.possible(wanted)),
+        )
 
         @cache
         def stack(tag: str) -> Stack:
-            return self.resolver.stack(Wanted(tag, task, head, modules=modules))
+            return self.resolver.stack(replace(wanted, language=tag))
 
-        if language is not None:
-            stack(spoken[0].tag)
+        # What is wrong with the request as a whole is no fault of each text.
+        if given is not None:
+            stack(given)
 
         def prepare(place: int, text: Text) -> Prepared[EncoderRow]:
-            own = spoken[place]
+            own = known(spoken[place])
             modules_of_row = stack(own.tag)
             labels = modules_of_row.task.manifest.labels if modules_of_row.task else ()
             words = self._vocabularies.of(modules_of_row.language)

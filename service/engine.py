@@ -15,7 +15,7 @@ from langmod.encoding import TextEncoder
 from langmod.errors import BadRequest, LangmodError, Unavailable
 from langmod.langid import LanguageIdentifier
 from langmod.specs import Role
-from langmod.tasks import DIGITS, Text
+from langmod.tasks import Text
 from service import metrics
 from service.bank import Bank, Pinned, Stack
 from service.remote import open_store
@@ -23,6 +23,7 @@ from service.scheduler import Scheduler
 from service.session import GraphSet
 from service.settings import Settings
 from service.stacks import Resolver
+from service.text.detection import Choice, Detector
 
 logger = logging.getLogger("langmod.engine")
 ROWS = 2
@@ -54,6 +55,7 @@ class EngineRow(Protocol):
 
 
 Row = TypeVar("Row", bound=EngineRow)
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Engine(ABC, Generic[Row]):
         self.resolver = Resolver(store, self.base, banks, settings)
         self.bank = Bank(banks, settings.budget, self._note_bank)
         self._identifier = identifier
+        self._detector = Detector(identifier, settings.detection_threshold) if identifier else None
         self._threads = ThreadPoolExecutor(self.graphs.side_by_side, f"part-{self.base.name}")
         self.scheduler: Scheduler[Row, Any] = Scheduler(
             self.base.name, self.run, settings.limits, self.alike
@@ -162,21 +165,30 @@ class Engine(ABC, Generic[Row]):
         return outcomes
 
     def speak(
-        self, texts: Sequence[Text], language: str | None, field: str = "language"
-    ) -> list[Spoken]:
-        """The language of each text: the one given in a field of the request, or each its own.
+        self, texts: Sequence[Text], given: str | None, choice: Callable[[], Choice]
+    ) -> "list[Spoken | LangmodError]":
+        """The language of each text: the one that was given, or each its own.
+
+        Args:
+            texts: texts, or pairs of them.
+            given: a canonical tag; None where it is to be detected.
+            choice: what it may be; only asked where it is to be detected.
+
+        Returns:
+            For each text its language, or why that cannot be told.
 
         Raises:
             BadRequest: none was given and there is nothing to detect it with.
-            UnknownLanguage: what was given is no language tag.
         """
-        if language is not None:
-            return [Spoken(self.resolver.tag(language))] * len(texts)
-        if self._identifier is None:
+        if given is not None:
+            return [Spoken(given)] * len(texts)
+        if self._detector is None:
+            field = choice().field
             raise BadRequest(f"{field}: name it; no language identifier is installed here")
-        plain = [text if isinstance(text, str) else " ".join(text) for text in texts]
-        detected = self._identifier.predict(plain)
-        return [Spoken(tag, round(probability, DIGITS)) for tag, probability in detected]
+        plain = (text if isinstance(text, str) else " ".join(text) for text in texts)
+        # A mask's letters are not of the text.
+        mask, found = self.base.mask_token or "\0", choice()
+        return [_detected(self._detector, text.replace(mask, " "), found) for text in plain]
 
     def close(self) -> None:
         """Ends the queue's worker and those beside it."""
@@ -245,6 +257,13 @@ class Engine(ABC, Generic[Row]):
                     metrics.MODULE_TEXTS.labels(self.base.name, key.partition("@")[0]).inc()
 
 
+def known(outcome: Known | LangmodError) -> Known:
+    """What is known of a text; raises what kept it from being known."""
+    if isinstance(outcome, LangmodError):
+        raise outcome
+    return outcome
+
+
 def parts_by_length(lengths: Sequence[int], count: int) -> list[list[int]]:
     """Places of rows in at most ``count`` parts of about as many tokens, like beside like.
 
@@ -257,6 +276,14 @@ def parts_by_length(lengths: Sequence[int], count: int) -> list[list[int]]:
         parts[int(count * middle / tokens)].append(place)
         before += lengths[place]
     return [part for part in parts if part]
+
+
+def _detected(detector: Detector, text: str, choice: Choice) -> "Spoken | LangmodError":
+    try:
+        _not_empty(text)
+        return Spoken(*detector.detect(text, choice))
+    except LangmodError as error:
+        return error
 
 
 def _not_empty(text: Text) -> Text:

@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     batch_texts: int = Field(default=64, ge=1)
     batch_tokens: int = Field(default=4096, ge=1)
     """Tokens of one batch after padding."""
+    detection_threshold: float = Field(default=0.5, ge=0, le=1)
+    """Probability from which on a language that was detected is believed; below, 422."""
     max_texts: int = Field(default=256, ge=1)
     """Texts of one request."""
     max_bytes: int = Field(default=8 * MEBIBYTE, ge=1)

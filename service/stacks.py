@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from langmod.errors import BadRequest, ModuleMismatch, UnknownLanguage, UnknownTask
-from langmod.languages import canonical
+from langmod.languages import requested, unserved
 from langmod.specs import BankSpec, BaseSpec, ModuleManifest, Role
 from langmod.store import Module, ModuleStore
 from service.bank import Stack
@@ -59,22 +59,40 @@ class Resolver:
             self._module(language) if language else None, self._module(task) if task else None
         )
 
+    def possible(self, wanted: Wanted) -> set[str]:
+        """Every language in which a request can be answered, whatever language it names.
+
+        Raises:
+            UnknownTask, UnknownModule, BadRequest: it cannot be answered in any.
+        """
+        named = self._named(wanted.modules).get("task")
+        if wanted.kind is None or wanted.task is None or named:
+            entry = self._task(wanted, named)
+            tags = set(entry.manifest.languages) if entry else set()
+            return (tags | set(self.languages())) - {ANY}
+        tags = set(self.tasks().get(wanted.task, ()))
+        _check_kind(self._find_task(wanted.task, min(tags, default=None)), wanted.kind)
+        return (tags | set(self.languages())) - {ANY} if ANY in tags else tags
+
     def named_language(self, modules: Sequence[str]) -> str | None:
         """The language of the language module a request names, if it names one."""
         entry = self._named(modules).get("language")
         tags = entry.manifest.languages if entry else ()
         return tags[0] if tags and tags[0] != ANY else None
 
-    def tag(self, name: str) -> str:
+    def tag(self, name: str | None) -> str | None:
         """A language as a request names it, in the one form we know it by.
+
+        Returns:
+            None where the language is to be detected: nothing, ``""`` or ``auto`` was given.
 
         Raises:
             UnknownLanguage: not even the form of a language tag.
         """
         try:
-            return canonical(name)
+            return requested(name)
         except BadRequest:
-            raise UnknownLanguage(name, self.languages()) from None
+            raise UnknownLanguage(str(name), self.languages()) from None
 
     def languages(self) -> list[str]:
         """Every tag that the base or a language module serves."""
@@ -119,7 +137,7 @@ class Resolver:
         entry = self.index.find(lambda m: _is_language(m) and tag in m.languages)
         trained = {*self.base.languages, *(task.manifest.languages if task else ())}
         if entry is None and tag not in trained:
-            raise UnknownLanguage(tag, self.languages())
+            raise unserved(tag, self.languages())
         return entry
 
     def _direction(self, source: str, target: str) -> Entry | None:
@@ -127,7 +145,7 @@ class Resolver:
         known = self.base.language_tokens.keys() & set(self.base.languages)
         for tag in (source, target):
             if entry is None and tag not in known:
-                raise UnknownLanguage(tag, sorted(known))
+                raise unserved(tag, sorted(known))
         return entry
 
     def _task(self, wanted: Wanted, named: Entry | None) -> Entry | None:
@@ -139,11 +157,7 @@ class Resolver:
             known = ", ".join(self.tasks()) or "none is published"
             raise BadRequest(f"task: name one; known: {known}", known=list(self.tasks()))
         entry = named or self._find_task(str(wanted.task), wanted.language)
-        if entry.manifest.kind != wanted.kind:
-            raise BadRequest(
-                f"task {entry.manifest.task!r} is of kind {entry.manifest.kind}: "
-                f"send it to POST /{entry.manifest.kind}"
-            )
+        _check_kind(entry, wanted.kind)
         return entry
 
     def _find_task(self, task: str, language: str | None) -> Entry:
@@ -169,3 +183,11 @@ class Resolver:
 
 def _is_language(manifest: ModuleManifest) -> bool:
     return manifest.role == "language" and manifest.source is None
+
+
+def _check_kind(entry: Entry, kind: str) -> None:
+    if entry.manifest.kind != kind:
+        raise BadRequest(
+            f"task {entry.manifest.task!r} is of kind {entry.manifest.kind}: "
+            f"send it to POST /{entry.manifest.kind}"
+        )

@@ -14,18 +14,20 @@ from zlib import crc32
 
 import numpy as np
 
-from langmod.errors import BadRequest, ConfigError, LangmodError, UnknownLanguage
+from langmod.errors import BadRequest, ConfigError, LangmodError
 from langmod.langid import LanguageIdentifier
+from langmod.languages import unserved
 from langmod.tasks import DIGITS, Text
 from service.back_translation import PairFilter
 from service.bank import Pinned, Stack
 from service.decoding import Decoder, Sentence
-from service.engine import Engine, Json, Outcome, Prepared, Spoken
+from service.engine import Engine, Json, Outcome, Prepared, Spoken, known
 from service.rows import length_of
 from service.searches import Hypothesis, Sampling, SearchPlan
 from service.session import Array
 from service.settings import Settings
 from service.stacks import Wanted
+from service.text.detection import Choice
 from service.translator_schemas import BackTranslateRequest, TranslateRequest
 
 Direction = tuple[str, str]
@@ -108,7 +110,7 @@ class TranslatorEngine(Engine[TranslatorRow]):
         drafts = [
             (leg, each["text"])
             for leg, outcome in zip(legs, there, strict=True)
-            if not isinstance(outcome, LangmodError)
+            if isinstance(leg, Leg) and not isinstance(outcome, LangmodError)
             for each in outcome["translations"]
         ]
         back: list[Outcome] = []
@@ -124,55 +126,88 @@ class TranslatorEngine(Engine[TranslatorRow]):
         return self._decoder.decode([row.sentence for row in rows], pinned)
 
     async def _run(
-        self, endpoint: str, texts: Sequence[str], legs: Sequence[Leg], modules: Sequence[str]
+        self,
+        endpoint: str,
+        texts: Sequence[str],
+        legs: Sequence[Leg | LangmodError],
+        modules: Sequence[str],
     ) -> list[Outcome]:
         @cache
         def stack(direction: Direction) -> Stack:
             return self._stack(direction, modules)
 
         def prepare(place: int, text: Text) -> Prepared[TranslatorRow]:
-            leg = legs[place]
+            leg = known(legs[place])
             own = stack(leg.direction)
             row = TranslatorRow(leg, own, self._sentence(str(text), leg, own.prompt))
             return Prepared(row, lambda hypotheses: self._answer(row, hypotheses))
 
         return await self.answer(endpoint, texts, lambda: prepare)
 
-    def _legs(self, request: TranslateRequest) -> list[Leg]:
+    def _legs(self, request: TranslateRequest) -> list[Leg | LangmodError]:
         _check_most("n_best", request.n_best, request.beams, "ask for more beams")
         if request.max_length is not None:
             limit = self.base.most_written
             _check_most("max_length", request.max_length, limit, f"{self.base.name} writes no more")
-        spoken = self.speak(request.texts, request.source, "source")
-        target = self.resolver.tag(request.target)
-        legs = [
-            Leg(each, target, request.beams, request.n_best, request.max_length) for each in spoken
+        target = self._target("target", request.target)
+        source = self.resolver.tag(request.source) or self._named_source(request.modules, target)
+        return [
+            each
+            if isinstance(each, LangmodError)
+            else Leg(each, target, request.beams, request.n_best, request.max_length)
+            for each in self._speak(request, source, target, "source")
         ]
-        self._check_written(target)
-        self._check_modules(request.modules, {leg.direction for leg in legs})
-        if request.source is not None:
-            self._stack(legs[0].direction, request.modules)
-        return legs
 
-    def _legs_there(self, request: BackTranslateRequest) -> list[Leg]:
+    def _legs_there(self, request: BackTranslateRequest) -> list[Leg | LangmodError]:
         if request.mode == "greedy":
             _check_most("n", request.n, 1, "greedy search finds one; ask for mode beam or sample")
         elif request.mode == "beam":
             _check_most("n", request.n, request.beams, "ask for more beams or mode sample")
-        spoken = self.speak(request.texts, request.language)
-        pivot = self.resolver.tag(request.pivot)
+        pivot = self._target("pivot", request.pivot)
+        language = self.resolver.tag(request.language) or self._named_source(request.modules, pivot)
         width = {"beam": request.beams, "greedy": 1, "sample": request.n}[request.mode]
-        legs = [
-            Leg(each, pivot, width, request.n, sampling=self._sampling(request, text))
+        spoken = self._speak(request, language, pivot, "language")
+        return [
+            each
+            if isinstance(each, LangmodError)
+            else Leg(each, pivot, width, request.n, sampling=self._sampling(request, text))
             for each, text in zip(spoken, request.texts, strict=True)
         ]
-        self._check_written(pivot)
-        there = {leg.direction for leg in legs}
-        back = {(target, source) for source, target in there}
-        self._check_modules(request.modules, there | back)
-        if request.language is not None:
-            self._stack(legs[0].direction, request.modules)
-        return legs
+
+    def _target(self, field: str, name: str) -> str:
+        tag = self.resolver.tag(name)
+        if tag is None:
+            known = ", ".join(sorted(self.base.language_tokens))
+            raise BadRequest(f"{field}: got {name!r}, name a language; known: {known}", got=name)
+        self._check_written(tag)
+        return tag
+
+    def _named_source(self, modules: Sequence[str], target: str) -> str | None:
+        """The language that a named module translates into the target from, if there is one."""
+        pairs = filter(None, map(self._direction_of, modules))
+        return next((source for source, into in pairs if into == target), None)
+
+    def _speak(
+        self,
+        request: TranslateRequest | BackTranslateRequest,
+        given: str | None,
+        target: str,
+        field: str,
+    ) -> list[Spoken | LangmodError]:
+        """The language of each text; what is wrong with all directions is raised now."""
+        if given is not None:
+            self._check_direction((given, target))
+        served = set(self.base.languages)
+        choice = Choice(served, served - {target}, field)
+        spoken = self.speak(request.texts, given, lambda: choice)
+        there = {(each.tag, target) for each in spoken if isinstance(each, Spoken)}
+        back = {(into, source) for source, into in there}
+        self._check_modules(
+            request.modules, there | back if isinstance(request, BackTranslateRequest) else there
+        )
+        if given is not None:
+            self._stack((given, target), request.modules)
+        return spoken
 
     def _sampling(self, request: BackTranslateRequest, text: str) -> Sampling | None:
         if request.mode != "sample":
@@ -181,17 +216,19 @@ class TranslatorEngine(Engine[TranslatorRow]):
         # Of the text, not its place: the same text draws the same in any company.
         return Sampling(top_k, request.temperature, (request.seed, crc32(text.encode())))
 
-    def _stack(self, direction: Direction, modules: Sequence[str]) -> Stack:
+    def _check_direction(self, direction: Direction) -> None:
         source, target = direction
         if source == target:
             raise BadRequest(
-                f"source and target are both {source!r}; name another target, or the source if "
-                "it was detected wrongly",
+                f"source and target are both {source!r}; name another of them",
                 source=source,
                 target=target,
             )
         self._check_served(source)
         self._check_written(target)
+
+    def _stack(self, direction: Direction, modules: Sequence[str]) -> Stack:
+        source, target = direction
         named = tuple(name for name in modules if self._direction_of(name) in (None, direction))
         return self.resolver.stack(Wanted(source=source, target=target, modules=named))
 
@@ -202,11 +239,11 @@ class TranslatorEngine(Engine[TranslatorRow]):
 
     def _check_served(self, tag: str) -> None:
         if tag not in self.base.languages:
-            raise UnknownLanguage(tag, sorted(self.base.languages))
+            raise unserved(tag, sorted(self.base.languages))
 
     def _check_written(self, tag: str) -> None:
         if tag not in self.base.language_tokens:
-            raise UnknownLanguage(tag, sorted(self.base.language_tokens))
+            raise unserved(tag, sorted(self.base.language_tokens))
 
     def _check_modules(self, modules: Sequence[str], directions: set[Direction]) -> None:
         for name in modules:

@@ -76,8 +76,10 @@ def test_each_direction_runs_through_its_own_module(engine, translator_folder):
 def test_a_source_left_out_is_detected(engine):
     texts = [SENTENCES[tag][1] for tag in SENTENCES]
     answers = translate(engine, texts=texts, target="mn")
-    assert [getattr(each, "code", None) for each in answers] == [None, "bad_request", None, None]
-    assert "both 'mn'" in answers[1].message
+    assert [getattr(each, "code", None) for each in answers] == [
+        *(None, "unsure_language", None, None)
+    ]
+    assert "detected Mongolian ('mn') with probability" in answers[1].message
     found = [answers[place] for place in (0, 2, 3)]
     assert [each["source"] for each in found] == ["en", "ko", "kk"]
     assert all(0.5 < each["source_probability"] <= 1 for each in found)
@@ -209,7 +211,7 @@ def test_faults_of_back_translation_stand_in_their_places(engine):
     assert answered["language"] == "ko"
     assert answered["pairs"]
     assert isinstance(long, LangmodError)
-    assert "both 'en'" in same.message
+    assert "detected English ('en') with probability 1.00: this cannot" in same.message
 
 
 @pytest.mark.parametrize(
