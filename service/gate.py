@@ -4,18 +4,11 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from langmod.errors import BadRequest
+from service.bodies import BodyTooLarge
 from service.envelope import fault_response
 
 GONE = 499
 """The status noted for a caller who did not wait, as nginx notes it."""
-
-
-class BodyTooLarge(BadRequest):
-    """A body over the bound."""
-
-    code = "body_too_large"
-    status = 413
 
 
 class Gate:
@@ -62,10 +55,7 @@ class Gate:
 
     async def _refuse(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
         if size:
-            message = (
-                f"the body has more than {self.max_bytes} bytes; send the texts in several requests"
-            )
-            await fault_response(BodyTooLarge(message, limit=self.max_bytes))(scope, receive, send)
+            await fault_response(BodyTooLarge(self.max_bytes))(scope, receive, send)
             return
         # Nobody reads this, but BentoML's time-out waits for a response of any kind.
         await send({"type": "http.response.start", "status": GONE, "headers": []})

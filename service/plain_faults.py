@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,7 +42,12 @@ async def _send(held: list[Message], scope: Scope, receive: Receive, send: Send)
         return
     status = held[0]["status"]
     fault = {"code": CODES.get(status, "refused"), "message": _worded(text, status, scope)}
-    response = JSONResponse({"error": {**fault, "details": {}}}, status)
+    headers = {
+        name: value
+        for name, value in Headers(raw=held[0]["headers"]).items()
+        if not name.startswith("content-")
+    }
+    response = JSONResponse({"error": {**fault, "details": {}}}, status, headers)
     await response(scope, receive, send)
 
 

@@ -4,14 +4,52 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from bentoml import IODescriptor
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    ValidationError,
+)
 from starlette.requests import Request as HttpRequest
 
 from langmod.errors import BadRequest, LangmodError
 
 LISTED_FAULTS = 8
 """Faults of one request that are spelt out."""
-TopK = Annotated[int, Field(ge=1, le=100)]
+
+
+def _whole(value: object) -> object:
+    """5.0 is 5 in JSON, whose numbers are of one kind."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _listed(value: object) -> object:
+    """One text is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+TopK = Annotated[Whole, Field(ge=1, le=100)]
+Texts = Annotated[
+    list[str],
+    Field(min_length=1),
+    BeforeValidator(
+        _listed, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]
+    ),
+]
+# In strict mode a validator of ours would make pairs tuples, which JSON does not have.
+Pair = Annotated[tuple[str, str], Field(strict=False)]
+TextsOrPairs = Annotated[
+    list[str | Pair],
+    Field(min_length=1),
+    BeforeValidator(
+        _listed,
+        json_schema_input_type=str | Annotated[list[str | Pair], Field(min_length=1)],
+    ),
+]
 
 
 class Request(IODescriptor):
@@ -40,10 +78,11 @@ class Request(IODescriptor):
 class TextsRequest(Request):
     """Texts of one language."""
 
-    texts: list[str] = Field(min_length=1)
-    """One text or more; each is answered in its place."""
+    texts: Texts
+    """One text, or a list of them; each is answered in its place."""
     language: str | None = None
-    """Of all texts (``mn``, ``khk``, ``kor``…); left out, each text's is detected."""
+    """Of all texts (``mn``, ``khk``, ``mn-Cyrl-MN``, ``ko_KR``…); left out, ``""`` or ``auto``:
+    each text's is detected."""
 
 
 class FillMaskRequest(TextsRequest):
@@ -56,10 +95,10 @@ class FillMaskRequest(TextsRequest):
 class ClassifyRequest(Request):
     """Texts, or pairs of texts, to be labelled as wholes."""
 
-    texts: list[str | tuple[str, str]] = Field(min_length=1)
-    """Texts, or pairs ``[first, second]`` for tasks about pairs."""
+    texts: TextsOrPairs
+    """One text, or a list of texts or of pairs ``[first, second]`` for tasks about pairs."""
     language: str | None = None
-    """Of all texts; left out, each text's is detected."""
+    """Of all texts; left out, ``""`` or ``auto``: each text's is detected."""
     task: str | None = None
     """As GET /tasks lists it; may be left out where ``modules`` names a task's module."""
 
@@ -165,6 +204,16 @@ class FaultAnswer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     error: Fault
+
+
+class FaultBody(BaseModel):
+    """The body of every response with a status of 400 and above."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    error: Fault
+    results: list[FaultAnswer] | None = None
+    """Where each text has a fault of its own."""
 
 
 T = TypeVar("T", bound=Answer)

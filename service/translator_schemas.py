@@ -5,27 +5,27 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from langmod.synthetic_pairs import Reason
-from service.schemas import Answer, Request, TextAnswer
+from service.schemas import Answer, Request, TextAnswer, Texts, Whole
 from service.searches import SHORTEST
 
-Beams = Annotated[int, Field(ge=1, le=8)]
+Beams = Annotated[Whole, Field(ge=1, le=8)]
 Mode = Literal["beam", "greedy", "sample"]
 
 
 class TranslateRequest(Request):
     """Texts to be translated."""
 
-    texts: list[str] = Field(min_length=1)
-    """One text or more; each is answered in its place."""
+    texts: Texts
+    """One text, or a list of them; each is answered in its place."""
     source: str | None = None
-    """Language of all texts; left out, each text's is detected."""
+    """Language of all texts; left out, ``""`` or ``auto``: each text's is detected."""
     target: str
     """Language to translate into."""
     beams: Beams = 1
     """1 is greedy search."""
     n_best: Beams = 1
     """Translations of each text, at most as many as beams."""
-    max_length: Annotated[int, Field(ge=SHORTEST)] | None = None
+    max_length: Annotated[Whole, Field(ge=SHORTEST)] | None = None
     """Tokens of a translation at most, its language token and end included; left out, twice those
     of its text and ten more."""
 
@@ -33,10 +33,10 @@ class TranslateRequest(Request):
 class BackTranslateRequest(Request):
     """Texts to be made training data of: translated into a pivot language and back."""
 
-    texts: list[str] = Field(min_length=1)
-    """One text or more; each is answered in its place."""
+    texts: Texts
+    """One text, or a list of them; each is answered in its place."""
     language: str | None = None
-    """Of all texts; left out, each text's is detected."""
+    """Of all texts; left out, ``""`` or ``auto``: each text's is detected."""
     pivot: str = "en"
     """Language to translate through."""
     modules: list[str] = Field(default_factory=list, max_length=4)
@@ -48,9 +48,9 @@ class BackTranslateRequest(Request):
     The way back is searched with as many beams, and greedily in the other modes."""
     beams: Beams = 4
     """Of mode beam; at least n."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Whole, Field(ge=0)] = 0
     """Of mode sample: the same seed draws the same for the same text."""
-    top_k: Annotated[int, Field(ge=1, le=1000)] = 10
+    top_k: Annotated[Whole, Field(ge=1, le=1000)] = 10
     """Of mode sample: only so many of the likeliest tokens are drawn from."""
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     """Of mode sample: below 1 keeps to the likelier tokens."""

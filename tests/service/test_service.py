@@ -1,5 +1,7 @@
 """The service over HTTP: every bad request, and neighbours that are answered all the same."""
 
+import gzip
+import json
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +83,7 @@ def test_a_request_with_nothing_to_answer_has_its_fault_s_status(client, text, c
 BODIES = [
     ({}, "texts: Field required"),
     ({"texts": []}, "texts: List should have at least 1 item"),
-    ({"texts": "one"}, "texts: Input should be a valid array (got 'one')"),
+    ({"texts": {"0": "one"}}, "texts: Input should be a valid"),
     ({"texts": ["a", 5]}, "(got 5)"),
     ({"texts": ["a", None]}, "(got None)"),
     ({"texts": ["a"] * 257}, "texts: got 257, at most 256"),
@@ -110,6 +112,46 @@ def test_options_out_of_range(client, top_k):
 def test_bodies_that_are_no_request(client, body):
     response = client.post("/embed", content=body, headers={"content-type": "application/json"})
     fault(response, 400, "bad_request")
+
+
+def test_one_text_needs_no_list(client):
+    alone = post(client, "embed", texts=KO, language="ko").json()
+    assert alone == post(client, "embed", texts=[KO], language="ko").json()
+    fault(post(client, "embed", texts="", language="ko"), 400, "bad_request", "the text is empty")
+
+
+@pytest.mark.parametrize("top_k", [2, 2.0])
+def test_a_whole_number_is_whole_in_any_spelling(client, top_k):
+    body = {"texts": "The <mask>.", "language": "en", "top_k": top_k}
+    (filled,) = post(client, "fill_mask", **body).json()["results"]
+    assert len(filled["masks"][0]) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_bodies_of_any_unicode_form_are_read(client, encoding):
+    body = json.dumps({"texts": [KO], "language": "ko"}, ensure_ascii=False)
+    plain = client.post("/embed", content=body.encode()).json()
+    headers = {"content-type": f"application/json; charset={encoding.removesuffix('-sig')}"}
+    assert client.post("/embed", content=body.encode(encoding), headers=headers).json() == plain
+    zipped = gzip.compress(body.encode(encoding))
+    headers["content-encoding"] = "gzip"
+    assert client.post("/embed", content=zipped, headers=headers).json() == plain
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ("GET /classify", {"POST"}),
+        ("PUT /translate", {"POST"}),
+        ("POST /languages", {"GET", "HEAD"}),
+        ("DELETE /livez", {"GET", "HEAD"}),
+    ],
+)
+def test_what_is_not_allowed_says_what_is(client, asked, allowed):
+    response = client.request(*asked.split())
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == allowed
+    assert response.headers["content-length"] == str(len(response.content))
 
 
 def test_many_faults_are_not_all_spelt_out(client):
