@@ -1,4 +1,4 @@
-"""GET /languages, /tasks, /modules: what can be asked for, and what lies where."""
+"""GET /languages, /tasks, /modules: what can be asked for, and what lies where; and the pages."""
 
 import functools
 import logging
@@ -8,7 +8,7 @@ from typing import Any
 import bentoml
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from langmod.errors import LangmodError
@@ -17,6 +17,7 @@ from langmod.specs import ModuleManifest
 from service.engine import Engine
 from service.engines import Engines
 from service.envelope import fault_response, unexpected
+from service.pages import PAGES
 
 logger = logging.getLogger("langmod.listing")
 Json = dict[str, Any]
@@ -120,11 +121,6 @@ def _route(answer: Callable[[Engines], Json]) -> Route:
     return Route(f"/{answer.__name__}", endpoint)
 
 
-def _docs(request: Request) -> Response:
-    """BentoML's own page of endpoints lies at the root."""
-    return RedirectResponse("/")
-
-
 listing_app = Starlette(
-    routes=[Route("/docs", _docs), *(_route(answer) for answer in (languages, tasks, modules))]
+    routes=[*PAGES, *(_route(answer) for answer in (languages, tasks, modules))]
 )

@@ -2,6 +2,7 @@
 
 import bentoml
 
+from service.bodies import Bodies
 from service.engines import Engines
 from service.envelope import enveloped
 from service.gate import Gate
@@ -89,3 +90,4 @@ class Langmod:
 
 Langmod.add_asgi_middleware(PlainFaults)  # type: ignore[attr-defined]
 Langmod.add_asgi_middleware(Gate, max_bytes=SETTINGS.max_bytes)  # type: ignore[attr-defined]
+Langmod.add_asgi_middleware(Bodies, max_bytes=SETTINGS.max_bytes)  # type: ignore[attr-defined]
