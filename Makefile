@@ -11,7 +11,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 
 .DELETE_ON_ERROR:
-.PHONY: train train-status setup serve test check format demo bench bases modules scores study study-tables readme methods oracle lock
+.PHONY: train train-status setup serve test check format demo bench detection bases modules scores study study-tables readme methods oracle lock
 
 setup: $(DEV)
 
@@ -55,6 +55,11 @@ RESULTS := $(EXPERIMENTS:benchmarks/experiments/%.yaml=benchmarks/results/%.json
 
 bench: $(DEV) $(RESULTS)
 	$(BIN)/python -m benchmarks table
+
+# Which language short texts are in, beside other libraries; writes docs/language-detection.md.
+detection: $(DEV)
+	$(BIN)/pip install -e '.[detection]'
+	$(BIN)/python -m benchmarks detection benchmarks/detection/detection.yaml
 
 benchmarks/results/%.json: | benchmarks/experiments/%.yaml $(DEV)
 	$(BIN)/python -m benchmarks $(*D) benchmarks/experiments/$*.yaml

@@ -32,6 +32,14 @@ for _name, _kind in KINDS.items():
 
 
 @app.command()
+def detection(yaml: Yaml, overrides: Overrides = None) -> None:
+    """Tell the languages of short texts by ours and by other libraries."""
+    from benchmarks.detection.tables import keep_detection
+
+    print(f"tables written to {keep_detection(yaml, overrides or ())}")
+
+
+@app.command()
 def table(readme: Path = Path("README.md")) -> None:
     """Write the tables of all results into the README."""
     print(f"{write_tables(readme)} tables written to {readme}")

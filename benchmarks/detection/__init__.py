@@ -1,0 +1,1 @@
+"""Which language a short text is in: our detection beside other libraries'."""
