@@ -218,4 +218,4 @@ def _answer(row: EncoderRow, spoken: Spoken, output: Mapping[str, Array]) -> Jso
         raise LangmodError(f"{names} gave numbers that are not finite for this text")
     answer = TASKS[row.kind].decode(output, row.example)
     about = {"language": spoken.tag, "language_probability": spoken.probability}
-    return {**answer, **about, "modules": row.stack.keys}
+    return {**answer.model_dump(), **about, "modules": row.stack.keys}

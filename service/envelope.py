@@ -24,6 +24,14 @@ def fault_response(error: LangmodError) -> Response:
     return JSONResponse({"error": error.envelope()}, error.status, headers)
 
 
+def enveloped_fault(error: Exception, what: str) -> Response:
+    """The envelope of whatever a request raised; what nobody meant to raise is logged as ours."""
+    if isinstance(error, LangmodError):
+        return fault_response(error)
+    logger.error("%s failed", what, exc_info=error)
+    return fault_response(unexpected())
+
+
 def model_response(answer: BaseModel) -> Response:
     """An answer as JSON; one without a single answered text has the status of its first fault."""
     status = answer.status if isinstance(answer, Answers) else 200
@@ -47,11 +55,8 @@ def enveloped(method: Method) -> Method:
                 return model_response(await method(service, request))
         except TimeoutError:
             return fault_response(_too_slow(service.settings.timeout))
-        except LangmodError as error:
-            return fault_response(error)
-        except Exception:
-            logger.exception("%s failed", method.__name__)
-            return fault_response(unexpected())
+        except Exception as error:
+            return enveloped_fault(error, method.__name__)
 
     return answered  # type: ignore[return-value]
 

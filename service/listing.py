@@ -1,7 +1,6 @@
 """GET /languages, /tasks, /modules: what can be asked for, and what lies where; and the pages."""
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,15 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from langmod.errors import LangmodError
 from langmod.languages import english_name
 from langmod.specs import ModuleManifest
 from service.engine import Engine
 from service.engines import Engines
-from service.envelope import fault_response, unexpected
+from service.envelope import enveloped_fault
 from service.pages import PAGES
 
-logger = logging.getLogger("langmod.listing")
 Json = dict[str, Any]
 
 
@@ -112,11 +109,8 @@ def _route(answer: Callable[[Engines], Json]) -> Route:
     def endpoint(request: Request) -> Response:
         try:
             return JSONResponse(answer(bentoml.get_current_service().engines))
-        except LangmodError as error:
-            return fault_response(error)
-        except Exception:
-            logger.exception("GET /%s failed", answer.__name__)
-            return fault_response(unexpected())
+        except Exception as error:
+            return enveloped_fault(error, f"GET /{answer.__name__}")
 
     return Route(f"/{answer.__name__}", endpoint)
 

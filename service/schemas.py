@@ -16,6 +16,11 @@ from pydantic import (
 from starlette.requests import Request as HttpRequest
 
 from langmod.errors import BadRequest, LangmodError
+from langmod.tasks import TaskAnswer
+from langmod.tasks.classify import Classified
+from langmod.tasks.embed import Embedded
+from langmod.tasks.fill_mask import FilledMasks
+from langmod.tasks.tag import Tagged
 
 LISTED_FAULTS = 8
 """Faults of one request that are spelt out."""
@@ -118,10 +123,8 @@ class EmbedRequest(TextsRequest):
     sides of comparisons) or ``passage`` (to be found by queries)."""
 
 
-class Answer(BaseModel):
+class Answer(TaskAnswer):
     """What every answer to one text says about itself."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     modules: list[str]
     """``name@digest`` of the modules that served it; empty for the bare base."""
@@ -135,57 +138,20 @@ class TextAnswer(Answer):
     """Given where the language was detected."""
 
 
-class Candidate(BaseModel):
-    """A word for a mask."""
-
-    token: str
-    score: float
-    text: str
-    """The text with this mask filled."""
-
-
-class FillMaskAnswer(TextAnswer):
+class FillMaskAnswer(FilledMasks, TextAnswer):
     """Candidates for each mask of a text, the likeliest first."""
 
-    masks: list[list[Candidate]]
 
-
-class LabelScore(BaseModel):
-    """A label and its probability."""
-
-    label: str
-    score: float
-
-
-class ClassifyAnswer(TextAnswer):
+class ClassifyAnswer(Classified, TextAnswer):
     """The label of a text, and all labels, the likeliest first."""
 
-    label: str
-    labels: list[LabelScore]
 
-
-class Span(BaseModel):
-    """A labelled part of a text."""
-
-    label: str
-    start: int
-    """First character."""
-    end: int
-    """The character after the last."""
-    text: str
-    score: float
-
-
-class TagAnswer(TextAnswer):
+class TagAnswer(Tagged, TextAnswer):
     """The labelled spans of a text, in order."""
 
-    spans: list[Span]
 
-
-class EmbedAnswer(TextAnswer):
+class EmbedAnswer(Embedded, TextAnswer):
     """A text's vector, of length 1."""
-
-    vector: list[float]
 
 
 class Fault(BaseModel):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
 
 from langmod.encoding import Encoded, TextEncoder
 from langmod.specs import BankSpec, BaseSpec
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 Text = str | tuple[str, str]
 FloatArray = npt.NDArray[np.floating[Any]]
 Array = npt.NDArray[Any]
-Answer = dict[str, Any]
-"""Plain JSON."""
 RunHead = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """Runs a head's graph: its inputs by name, those of banks left out, to its outputs by name."""
 TASKS: "dict[str, Task]" = {}
 """Kind → task."""
+
+
+class TaskAnswer(BaseModel):
+    """What a task answers about one text; each task has its own."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ class Task(ABC):
         """What its head gives for each row, from hidden states."""
 
     @abstractmethod
-    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
+    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> TaskAnswer:
         """The answer for one row from what its head gave for that row."""
 
     @abstractmethod
@@ -148,6 +153,10 @@ class HeadTask(Task):
         Returns:
             Logits, ``[B, C]`` or ``[B, T, C]``.
         """
+
+    @abstractmethod
+    def predicted(self, answer: TaskAnswer) -> Any:
+        """An answer in the form of a reference, as ``score`` takes both."""
 
     @abstractmethod
     def targets(

@@ -5,13 +5,28 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from langmod.encoding import Encoded
 from langmod.specs import BankSpec
-from langmod.tasks.base import DIGITS, Answer, Example, HeadTask, softmax
+from langmod.tasks.base import DIGITS, Example, HeadTask, TaskAnswer, softmax
 
 if TYPE_CHECKING:
     import torch
+
+
+class LabelScore(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+class Classified(TaskAnswer):
+    """The label of a text, and all labels, the likeliest first."""
+
+    label: str
+    labels: list[LabelScore]
 
 
 class Classify(HeadTask):
@@ -50,12 +65,17 @@ class Classify(HeadTask):
         """The index of the label, a scalar."""
         return np.array(labels.index(reference), np.int64)
 
-    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
+    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Classified:
         """Every label with its probability, the likeliest first, from ``logits`` ``[C]``."""
         scores = [round(float(score), DIGITS) for score in softmax(outputs["logits"])]
         ranked = sorted(zip(scores, example.labels, strict=True), key=lambda pair: -pair[0])
-        labels = [{"label": label, "score": score} for score, label in ranked]
-        return {"label": labels[0]["label"], "labels": labels}
+        labels = [LabelScore(label=label, score=score) for score, label in ranked]
+        return Classified(label=labels[0].label, labels=labels)
+
+    def predicted(self, answer: TaskAnswer) -> str:
+        """The likeliest label."""
+        assert isinstance(answer, Classified), "answers are of their own task"
+        return answer.label
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Accuracy and macro-F1 of labels."""

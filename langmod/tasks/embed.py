@@ -10,18 +10,24 @@ from langmod.errors import BadRequest
 from langmod.specs import BaseSpec
 from langmod.tasks.base import (
     DIGITS,
-    Answer,
     Array,
     Example,
     FloatArray,
     HeadBatch,
     RunHead,
     Task,
+    TaskAnswer,
     Text,
 )
 
 QUERY = "query"
 """What a text is for where a request does not say."""
+
+
+class Embedded(TaskAnswer):
+    """A text's vector, of length 1."""
+
+    vector: list[float]
 
 
 class Embed(Task):
@@ -38,10 +44,10 @@ class Embed(Task):
         del head
         return [{"hidden": each} for each in batch.trimmed(batch.hidden)]
 
-    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
+    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Embedded:
         """The mean of ``hidden`` ``[T, D]`` over the row's tokens, scaled to length 1."""
         mean = unit(outputs["hidden"].astype(np.float64).mean(axis=0))
-        return {"vector": np.round(mean, DIGITS).tolist()}
+        return Embedded(vector=np.round(mean, DIGITS).tolist())
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """How often a vector's nearest reference is its own, as in retrieving translations."""

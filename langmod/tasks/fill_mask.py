@@ -5,10 +5,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from langmod.encoding import Encoded, TextEncoder
 from langmod.errors import BadRequest, NoMaskToken
-from langmod.tasks.base import DIGITS, Answer, Array, Example, HeadBatch, RunHead, Task, Text
+from langmod.tasks.base import DIGITS, Array, Example, HeadBatch, RunHead, Task, TaskAnswer, Text
+
+
+class Candidate(BaseModel):
+    """A word for a mask."""
+
+    token: str
+    score: float
+    text: str
+    """The text with this mask filled."""
+
+
+class FilledMasks(TaskAnswer):
+    """Candidates for each mask of a text, the likeliest first."""
+
+    masks: list[list[Candidate]]
 
 
 class FillMask(Task):
@@ -56,7 +72,7 @@ class FillMask(Task):
         each = zip(*(np.split(found[name], cuts) for name in ("scores", "tokens")), strict=True)
         return [{"scores": scores, "tokens": tokens} for scores, tokens in each]
 
-    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
+    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> FilledMasks:
         """Candidates for each mask, the likeliest first.
 
         Args:
@@ -70,7 +86,7 @@ class FillMask(Task):
                 outputs["scores"], outputs["tokens"], places, strict=True
             )
         ]
-        return {"masks": masks}
+        return FilledMasks(masks=masks)
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """How often the word is the first, or among the first five.
@@ -106,18 +122,18 @@ def _mask_places(example: Example) -> list[tuple[str, str]]:
 
 def _candidates(
     scores: npt.NDArray[Any], tokens: npt.NDArray[Any], place: tuple[str, str], example: Example
-) -> list[Answer]:
+) -> list[Candidate]:
     words = [
         (int(token), float(score))
         for token, score in zip(tokens, scores, strict=True)
         if int(token) not in example.encoder.control_ids
     ]
     return [
-        {
-            "token": example.encoder.piece(token)[0],
-            "score": round(score, DIGITS),
-            "text": _filled(token, place, example.encoder),
-        }
+        Candidate(
+            token=example.encoder.piece(token)[0],
+            score=round(score, DIGITS),
+            text=_filled(token, place, example.encoder),
+        )
         for token, score in words[: example.top_k]
     ]
 

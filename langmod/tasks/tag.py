@@ -9,17 +9,36 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from langmod.encoding import Encoded
 from langmod.specs import BankSpec
-from langmod.tasks.base import DIGITS, IGNORED, Answer, Example, FloatArray, HeadTask, softmax
+from langmod.tasks.base import DIGITS, IGNORED, Example, FloatArray, HeadTask, TaskAnswer, softmax
 
 if TYPE_CHECKING:
     import torch
 
-Span = tuple[int, int, str]
+Reference = tuple[int, int, str]
 """First character, the one after the last, label without ``B-`` or ``I-``."""
 OUTSIDE = "O"
+
+
+class Span(BaseModel):
+    """A labelled part of a text."""
+
+    label: str
+    start: int
+    """First character."""
+    end: int
+    """The character after the last."""
+    text: str
+    score: float
+
+
+class Tagged(TaskAnswer):
+    """The labelled spans of a text, in order."""
+
+    spans: list[Span]
 
 
 class Tag(HeadTask):
@@ -66,19 +85,25 @@ class Tag(HeadTask):
         targets[encoded.special] = IGNORED
         return targets
 
-    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Answer:
+    def decode(self, outputs: Mapping[str, npt.NDArray[Any]], example: Example) -> Tagged:
         """Spans in order, from ``logits`` ``[T, C]``; a score is the mean of its tokens'."""
         text = str(example.text)
         kinds, scores = _token_kinds(softmax(outputs["logits"]), example.labels)
-        spans: list[Answer] = []
+        spans = []
         for tokens in _runs(kinds, example.encoded, text):
             start, end = _trimmed(example.encoded.offsets[tokens], text)
             if start < end:
                 label = kinds[tokens[0]].removeprefix("B-").removeprefix("I-")
                 score = float(np.mean([scores[token] for token in tokens]))
-                span = {"label": label, "start": start, "end": end, "text": text[start:end]}
-                spans.append({**span, "score": round(score, DIGITS)})
-        return {"spans": spans}
+                score = round(score, DIGITS)
+                own = text[start:end]
+                spans.append(Span(label=label, start=start, end=end, text=own, score=score))
+        return Tagged(spans=spans)
+
+    def predicted(self, answer: TaskAnswer) -> list[Reference]:
+        """The spans without text and score."""
+        assert isinstance(answer, Tagged), "answers are of their own task"
+        return [(span.start, span.end, span.label) for span in answer.spans]
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Precision, recall and F1 of whole spans; both sides are lists of spans for each text."""
@@ -142,7 +167,7 @@ def _trimmed(offsets: npt.NDArray[np.int64], text: str) -> tuple[int, int]:
     return start, end
 
 
-def _characters(spans: Sequence[Span], length: int) -> list[str]:
+def _characters(spans: Sequence[Reference], length: int) -> list[str]:
     tags = [OUTSIDE] * length
     for start, end, label in spans:
         tags[start:end] = [f"I-{label}"] * (end - start)

@@ -10,7 +10,7 @@ from langmod.encoding import TextEncoder
 from langmod.errors import BadRequest, NoMaskToken
 from langmod.tasks import TASKS, Example, HeadTask, Task
 from langmod.tasks.base import IGNORED
-from langmod.tasks.fill_mask import candidates_needed
+from langmod.tasks.fill_mask import Candidate, candidates_needed
 from tests.langmod.tokenizers_ import FAMILIES
 
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
@@ -83,9 +83,9 @@ def example(encoder, text, kind, labels=(), top_k=2):
 def test_classes_come_with_probabilities_the_likeliest_first(encoder):
     row = example(encoder, ("a", "b"), "classify", ("no", "yes", "maybe"))
     answer = TASKS["classify"].decode({"logits": np.log([0.2, 0.7, 0.1])}, row)
-    assert answer["label"] == "yes"
-    assert [each["label"] for each in answer["labels"]] == ["yes", "no", "maybe"]
-    assert [each["score"] for each in answer["labels"]] == pytest.approx([0.7, 0.2, 0.1])
+    assert answer.label == "yes"
+    assert [each.label for each in answer.labels] == ["yes", "no", "maybe"]
+    assert [each.score for each in answer.labels] == pytest.approx([0.7, 0.2, 0.1])
     assert TASKS["classify"].targets("maybe", row.encoded, row.labels) == 2
 
 
@@ -113,14 +113,14 @@ def test_spans_survive_the_way_to_labels_and_back(encoder, text, spans):
     assert (targets[row.encoded.special] == IGNORED).all()
     logits = np.full((len(targets), len(LABELS)), math.log(0.025))
     logits[np.arange(len(targets)), targets.clip(0)] = math.log(0.9)
-    answers = TASKS["tag"].decode({"logits": logits}, row)["spans"]
-    assert [each["label"] for each in answers] == [label for *_, label in spans]
+    answers = TASKS["tag"].decode({"logits": logits}, row).spans
+    assert [each.label for each in answers] == [label for *_, label in spans]
     for answer, (start, end, _) in zip(answers, spans, strict=True):
-        assert answer["text"] == text[answer["start"] : answer["end"]]
-        assert answer["start"] == start
+        assert answer.text == text[answer.start : answer.end]
+        assert answer.start == start
         ends = {int(stop) for at, stop in row.encoded.offsets if at < end <= stop}
-        assert answer["end"] in {end, *ends}
-        assert 0.9 <= answer["score"] <= 1
+        assert answer.end in {end, *ends}
+        assert 0.9 <= answer.score <= 1
 
 
 def decoded(encoder, text, kinds):
@@ -134,7 +134,7 @@ def decoded(encoder, text, kinds):
         label = kinds(word, first)
         logits[token, LABELS.index(label)] = 9
     answer = TASKS["tag"].decode({"logits": logits}, row)
-    return [(each["text"], each["label"]) for each in answer["spans"]]
+    return [(each.text, each.label) for each in answer.spans]
 
 
 def test_a_beginning_inside_a_word_does_not_cut_it(encoder):
@@ -181,11 +181,12 @@ def test_each_mask_is_filled_in_the_text_as_given(encoder):
         "scores": np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1]]),
         "tokens": np.array([[whole, control, inner], [control, inner, whole]]),
     }
-    masks = TASKS["fill_mask"].decode(outputs, row)["masks"]
+    masks = TASKS["fill_mask"].decode(outputs, row).masks
     assert [len(each) for each in masks] == [2, 2]
-    assert masks[0][0] == {"token": word, "score": 0.5, "text": f"The {word} of {mask}."}
-    assert masks[0][1]["text"] == f"Thea of {mask}."
-    assert masks[1][1]["text"] == f"The  {mask} of {word}."
+    first = Candidate(token=word, score=0.5, text=f"The {word} of {mask}.")
+    assert masks[0][0] == first
+    assert masks[0][1].text == f"Thea of {mask}."
+    assert masks[1][1].text == f"The  {mask} of {word}."
     assert candidates_needed(encoder, 2) >= 2 + len(encoder.control_ids)
 
 

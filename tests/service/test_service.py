@@ -420,14 +420,14 @@ def test_a_request_over_its_time_leaves_the_queue(serve, encoder_folder, monkeyp
 def test_only_the_text_that_fails_a_batch_fails(client, monkeypatch):
     from service.encoder import EncoderEngine
 
-    head = EncoderEngine._head
+    execute = EncoderEngine.execute
 
-    def fall_over(self, kind, part, pinned):
-        if any("poison" in str(row.example.text) for row in part.rows):
+    def fall_over(self, rows, pinned):
+        if any("poison" in str(row.example.text) for row in rows):
             raise RuntimeError("onnxruntime fell over")
-        return head(self, kind, part, pinned)
+        return execute(self, rows, pinned)
 
-    monkeypatch.setattr(EncoderEngine, "_head", fall_over)
+    monkeypatch.setattr(EncoderEngine, "execute", fall_over)
     response = post(client, "embed", texts=["good", "poison", "fine"], language="en")
     assert response.status_code == 200
     codes = [each.get("error", {}).get("code", "ok") for each in response.json()["results"]]

@@ -128,7 +128,7 @@ def torch_answer(folder, module, task, kind, text):
             pool[0, 0] = 1
             output = {"logits": TASKS[kind].head(hidden, pool, head)[0].numpy()}
     labels = task.manifest.labels if task else ()
-    return TASKS[kind].decode(output, Example(text, encoded, encoder, labels, 4))
+    return TASKS[kind].decode(output, Example(text, encoded, encoder, labels, 4)).model_dump()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from langmod.tasks.tag import OUTSIDE, Span
+from langmod.tasks.tag import OUTSIDE, Reference
 from training.data.task_data import LabelledText
 
 WORD = re.compile(r"\w+|[^\w\s]+")
@@ -45,9 +45,9 @@ def neighbour_ngrams(context: tuple[str, str, str]) -> list[str]:
     ]
 
 
-def spans_of(words: Sequence[Word], labels: Sequence[str]) -> list[Span]:
+def spans_of(words: Sequence[Word], labels: Sequence[str]) -> list[Reference]:
     """Neighbouring words of one label as one span."""
-    spans: list[Span] = []
+    spans: list[Reference] = []
     last = OUTSIDE
     for word, label in zip(words, labels, strict=True):
         if label != OUTSIDE and label == last:

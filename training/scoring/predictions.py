@@ -65,15 +65,8 @@ def predict(
     for logits, each in zip(rows, encoded, strict=True):
         own = logits[: len(each.encoded)] if logits.ndim == 2 else logits
         example = Example(each.source.text, each.encoded, encoder, tuple(labels))
-        answers.append(plain(task.decode({"logits": own}, example)))
+        answers.append(task.predicted(task.decode({"logits": own}, example)))
     return answers
-
-
-def plain(answer: Mapping[str, Any]) -> Any:
-    """An answer as its reference is written: the label, or ``(start, end, label)`` spans."""
-    if "spans" in answer:
-        return [(span["start"], span["end"], span["label"]) for span in answer["spans"]]
-    return answer["label"]
 
 
 class OneByOne(Dataset[EncodedExample]):
