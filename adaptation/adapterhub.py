@@ -178,9 +178,9 @@ def fill(state: dict[str, Tensor], wanted: Iterable[tuple[str, str, Tensor]]) ->
     return [*missing((), gone), *misshapen(shapes)]
 
 
-def prefix(base: Architecture, stack: str, layer: int, sublayer: str) -> str:
+def prefix(base: Architecture, tower: str, layer: int, sublayer: str) -> str:
     """The path of the adapters of one sublayer in the models of `adapters`."""
-    path = base.layer_path(stack, layer)
+    path = base.layer_path(tower, layer)
     if isinstance(base, EncoderArchitecture):
         place = "attention.output" if sublayer == "attention" else "output"
         return f"{path}.{place}.adapters"

@@ -15,7 +15,7 @@ from adaptation.rows import Around
 Decode = Callable[[Tensor, Tensor, SlotSource], Tensor]
 """Vectors ``[..., D]``, their logits ``[..., V]``, the source → logits."""
 Point = tuple[str, str, str]
-"""``inputs``, ``outputs`` or ``sublayer``; the stack; the path in a layer, or the sublayer."""
+"""``inputs``, ``outputs`` or ``sublayer``; the tower; the path in a layer, or the sublayer."""
 EMBEDDINGS: Point = ("outputs", "embeddings", "")
 VOCABULARY: Point = ("inputs", "vocabulary", "")
 
@@ -29,25 +29,25 @@ class Hooks:
         self.around: list[Around] = []
         self.decodes: list[Decode] = []
 
-    def on_inputs(self, stack: str, path: str, change: Change) -> None:
+    def on_inputs(self, tower: str, path: str, change: Change) -> None:
         """Changes what a linear of every layer takes ``[B, T, D_in]``; no context."""
-        self.changes["inputs", stack, path].append(change)
+        self.changes["inputs", tower, path].append(change)
 
-    def on_outputs(self, stack: str, path: str, change: Change) -> None:
+    def on_outputs(self, tower: str, path: str, change: Change) -> None:
         """Changes what a linear or norm of every layer gives ``[B, T, D_out]``.
 
         Context: what it took ``[B, T, D_in]``.
         """
-        self.changes["outputs", stack, path].append(change)
+        self.changes["outputs", tower, path].append(change)
 
-    def on_sublayer(self, stack: str, sublayer: str, change: Change) -> None:
+    def on_sublayer(self, tower: str, sublayer: str, change: Change) -> None:
         """Changes what a sublayer of every layer adds to the residual, ``h [B, T, D]``.
 
         It comes after all changes of the linear that gives h. Context: the residual
         ``r [B, T, D]``, weight and bias of the norm over h + r (None when pre-norm), its epsilon,
         and D.
         """
-        self.changes["sublayer", stack, sublayer].append(change)
+        self.changes["sublayer", tower, sublayer].append(change)
 
     def on_embeddings(self, change: Change) -> None:
         """Changes what enters an encoder's first layer ``[B, T, D]``; no layer, no context."""

@@ -145,7 +145,7 @@ def fresh_layer(
     ``like``: mean and deviation of the vectors that the base has at that place, which its last norm
     gives.
     """
-    last = base.stacks()[0].sublayers["output"].norm
+    last = base.towers()[0].sublayers["output"].norm
     tensors = {}
     for path, parameter in base.blank_layer().named_parameters():
         drawn = torch.zeros(parameter.shape)
@@ -167,8 +167,8 @@ def sizes_at_entry(base: EncoderArchitecture) -> tuple[Tensor, Tensor]:
 
 def sizes_at_exit(base: EncoderArchitecture) -> tuple[Tensor, Tensor]:
     """Mean and deviation of the numbers that the norm of the base's last layer gives."""
-    stack = base.stacks()[0]
-    norm: Any = stack.layers[-1].get_submodule(str(stack.sublayers["output"].norm))
+    tower = base.towers()[0]
+    norm: Any = tower.layers[-1].get_submodule(str(tower.sublayers["output"].norm))
     weight, bias = norm.weight.detach().float(), norm.bias.detach().float()
     return bias.mean(), ((weight**2).mean() + bias.var()).sqrt()
 

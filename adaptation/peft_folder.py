@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from adaptation.architectures import Architecture, Stack
+from adaptation.architectures import Architecture, Tower
 from adaptation.checkpoint_files import read_files
 from adaptation.foreign_settings import Fields, counted, is_set, missing, words
 from langmod.errors import BrokenModule
@@ -35,7 +35,7 @@ class Target(NamedTuple):
 
     module: str
     """The full name of the base's part that it changes."""
-    stack: Stack
+    tower: Tower
     layer: int
     path: str
     """Inside the layer."""
@@ -62,9 +62,9 @@ class PeftFiles:
 
     def targets(self, base: Architecture) -> Iterator[Target]:
         """Every linear in a layer of the base that the settings name."""
-        for module, (stack, layer, path) in base.linear_paths().items():
+        for module, (tower, layer, path) in base.linear_paths().items():
             if targeted(self.settings, self.name(module)):
-                yield Target(module, stack, layer, path)
+                yield Target(module, tower, layer, path)
 
     def target_faults(self, base: Architecture) -> list[str]:
         """What is wrong with the settings that say which modules are changed."""

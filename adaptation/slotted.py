@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from adaptation.architectures import Architecture, Stack, Sublayer
+from adaptation.architectures import Architecture, Sublayer, Tower
 from adaptation.banks import banks_of, columns_of
 from adaptation.branching import Composing, Group, Loaded, SlotSource, changed
 from adaptation.hooks import EMBEDDINGS, VOCABULARY, Decode, Hooks, Point
@@ -46,9 +46,9 @@ class SlottedBase(nn.Module):
         self._changes = hooks.changes
         self._surroundings = Surroundings(architecture, hooks.around)
         self._columns = columns_of(banks_of(architecture))
-        for stack in architecture.stacks():
-            for index, layer in enumerate(stack.layers):
-                self._hook_layer(stack, index, layer)
+        for tower in architecture.towers():
+            for index, layer in enumerate(tower.layers):
+                self._hook_layer(tower, index, layer)
         self._hook_ends()
         for decode in hooks.decodes:
             self._hook_logits(decode)
@@ -81,28 +81,28 @@ class SlottedBase(nn.Module):
         self._composer = None
         self._surroundings.use(source)
 
-    def _hook_layer(self, stack: Stack, index: int, layer: nn.Module) -> None:
-        closing = {each.output: name for name, each in stack.sublayers.items()}
-        for name, sublayer in stack.sublayers.items():
-            if self._changes["sublayer", stack.name, name]:
-                self._keep_residual(stack.name, name, sublayer, index)
-        for path in stack.linears:
-            place = Place(stack.name, path, index, closing.get(path))
+    def _hook_layer(self, tower: Tower, index: int, layer: nn.Module) -> None:
+        closing = {each.output: name for name, each in tower.sublayers.items()}
+        for name, sublayer in tower.sublayers.items():
+            if self._changes["sublayer", tower.name, name]:
+                self._keep_residual(tower.name, name, sublayer, index)
+        for path in tower.linears:
+            place = Place(tower.name, path, index, closing.get(path))
             linear: Any = layer.get_submodule(path)
             linear.forward = partial(self._linear, linear, linear.forward, place)
-        for path in stack.norms:
-            if self._changes["outputs", stack.name, path]:
+        for path in tower.norms:
+            if self._changes["outputs", tower.name, path]:
                 norm: Any = layer.get_submodule(path)
-                place = Place(stack.name, path, index, None)
+                place = Place(tower.name, path, index, None)
                 norm.forward = partial(self._norm, norm, norm.forward, place)
 
-    def _keep_residual(self, stack: str, name: str, sublayer: Sublayer, index: int) -> None:
+    def _keep_residual(self, tower: str, name: str, sublayer: Sublayer, index: int) -> None:
         path, argument = sublayer.residual
 
         def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._residuals[stack, name, index] = inputs[argument]
+            self._residuals[tower, name, index] = inputs[argument]
 
-        layer = self.architecture.layer(stack, index)
+        layer = self.architecture.layer(tower, index)
         layer.get_submodule(path).register_forward_pre_hook(keep)
 
     def _hook_ends(self) -> None:
@@ -135,8 +135,8 @@ class SlottedBase(nn.Module):
         """A linear with changes of its input, its output and the sublayer that it closes."""
         if self._source is None:
             return forward(value)
-        value = self._value(("inputs", place.stack, place.path), value, place.layer)
-        own = self._loaded(("outputs", place.stack, place.path), place.layer)
+        value = self._value(("inputs", place.tower, place.path), value, place.layer)
+        own = self._loaded(("outputs", place.tower, place.path), place.layer)
         closing, context = self._closing(place)
         composer = self._composes()
         if composer is not None:
@@ -148,15 +148,15 @@ class SlottedBase(nn.Module):
         """Changes of the sublayer that a linear closes, and their context."""
         if place.sublayer is None:
             return [], ()
-        closing = self._loaded(("sublayer", place.stack, place.sublayer), place.layer)
+        closing = self._loaded(("sublayer", place.tower, place.sublayer), place.layer)
         if not closing:
             return [], ()
-        layer = self.architecture.layer(place.stack, place.layer)
-        stack = next(each for each in self.architecture.stacks() if each.name == place.stack)
-        path = stack.sublayers[place.sublayer].norm
+        layer = self.architecture.layer(place.tower, place.layer)
+        tower = next(each for each in self.architecture.towers() if each.name == place.tower)
+        path = tower.sublayers[place.sublayer].norm
         found: Any = None if path is None else layer.get_submodule(path)
         norm = (None, None, 0.0) if found is None else (found.weight, found.bias, found.eps)
-        residual = self._residuals[place.stack, place.sublayer, place.layer]
+        residual = self._residuals[place.tower, place.sublayer, place.layer]
         return closing, (residual, *norm, self.architecture.width)
 
     def _norm(
@@ -168,7 +168,7 @@ class SlottedBase(nn.Module):
     ) -> Tensor:
         if self._source is None:
             return forward(value)
-        own = self._loaded(("outputs", place.stack, place.path), place.layer)
+        own = self._loaded(("outputs", place.tower, place.path), place.layer)
         composer = self._composes()
         if composer is not None:
             return composer.norm(norm, value, own)
@@ -208,7 +208,7 @@ class SlottedBase(nn.Module):
 class Place(NamedTuple):
     """A linear or norm of a layer."""
 
-    stack: str
+    tower: str
     path: str
     layer: int
     sublayer: str | None

@@ -85,7 +85,7 @@ def test_parity_tables_take_it_in_and_ask_for_its_library(dropped_in, monkeypatc
 def by_hand(base, folder):
     """The base with the vectors added to its biases."""
     _, tensors = METHODS[NAME].read(folder, base)
-    for stack in base.stacks():
+    for stack in base.towers():
         for layer, own in enumerate(stack.layers):
             linear = own.get_submodule(stack.sublayers["output"].output)
             linear.bias.data += tensors[f"{NAME}.{stack.name}.shift"][layer, 0]

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from adaptation.architectures.architecture import Architecture, Stack, Sublayer
+from adaptation.architectures.architecture import Architecture, Sublayer, Tower
 from adaptation.architectures.encoder import EncoderArchitecture
 from adaptation.architectures.loading import family_of, load_base
 from adaptation.architectures.m2m100 import M2M100Architecture, TranslatorArchitecture
@@ -15,8 +15,8 @@ __all__ = [
     "Architecture",
     "EncoderArchitecture",
     "M2M100Architecture",
-    "Stack",
     "Sublayer",
+    "Tower",
     "TranslatorArchitecture",
     "family_of",
     "load_base",

@@ -25,7 +25,7 @@ class Sublayer:
 
 
 @dataclass(frozen=True)
-class Stack:
+class Tower:
     """One pile of equal layers: a base's encoder, or a translator's decoder."""
 
     name: str
@@ -96,7 +96,7 @@ class Architecture(ABC):
         """The module that takes a whole row: token ids or word vectors, and their mask."""
 
     @abstractmethod
-    def stacks(self) -> tuple[Stack, ...]:
+    def towers(self) -> tuple[Tower, ...]:
         """Encoder first."""
 
     @property
@@ -125,24 +125,24 @@ class Architecture(ABC):
     def words(self, token_ids: Tensor) -> Tensor:
         """Token ids ``[B, T]`` → word vectors ``[B, T, D]``, before positions."""
 
-    def layer(self, stack: str, index: int) -> nn.Module:
-        """One layer of a stack."""
-        return next(each for each in self.stacks() if each.name == stack).layers[index]
+    def layer(self, tower: str, index: int) -> nn.Module:
+        """One layer of a tower."""
+        return next(each for each in self.towers() if each.name == tower).layers[index]
 
     @abstractmethod
-    def layer_path(self, stack: str, index: int) -> str:
+    def layer_path(self, tower: str, index: int) -> str:
         """The full name of a layer in the Hugging Face model."""
 
-    def linear_paths(self) -> dict[str, tuple[Stack, int, str]]:
-        """Full name of every linear of every layer → stack, layer number, path in the layer."""
+    def linear_paths(self) -> dict[str, tuple[Tower, int, str]]:
+        """Full name of every linear of every layer → tower, layer number, path in the layer."""
         return {
-            f"{self.layer_path(stack.name, layer)}.{path}": (stack, layer, path)
-            for stack, layer, path, _ in self.linears()
+            f"{self.layer_path(tower.name, layer)}.{path}": (tower, layer, path)
+            for tower, layer, path, _ in self.linears()
         }
 
-    def linears(self) -> Iterator[tuple[Stack, int, str, nn.Module]]:
-        """Every linear of every layer: stack, layer number, path in the layer, module."""
-        for stack in self.stacks():
-            for index, layer in enumerate(stack.layers):
-                for path in stack.linears:
-                    yield stack, index, path, layer.get_submodule(path)
+    def linears(self) -> Iterator[tuple[Tower, int, str, nn.Module]]:
+        """Every linear of every layer: tower, layer number, path in the layer, module."""
+        for tower in self.towers():
+            for index, layer in enumerate(tower.layers):
+                for path in tower.linears:
+                    yield tower, index, path, layer.get_submodule(path)

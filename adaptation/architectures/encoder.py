@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adaptation.architectures.architecture import Architecture, Stack, Sublayer
+from adaptation.architectures.architecture import Architecture, Sublayer, Tower
 from adaptation.architectures.layer_mix import LayerMix
 
 POST_NORM = {
@@ -43,11 +43,11 @@ class EncoderArchitecture(Architecture):
     def reader(self) -> nn.Module:
         return self.backbone
 
-    def stacks(self) -> tuple[Stack, ...]:
-        return (Stack("encoder", self.backbone.encoder.layer, POST_NORM),)
+    def towers(self) -> tuple[Tower, ...]:
+        return (Tower("encoder", self.backbone.encoder.layer, POST_NORM),)
 
-    def layer_path(self, stack: str, index: int) -> str:
-        return f"{self.model.base_model_prefix}.{stack}.layer.{index}"
+    def layer_path(self, tower: str, index: int) -> str:
+        return f"{self.model.base_model_prefix}.{tower}.layer.{index}"
 
     @property
     def tail(self) -> nn.Module:

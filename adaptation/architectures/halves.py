@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from adaptation.architectures import layer_reader  # noqa: F401  (registers with transformers)
-from adaptation.architectures.architecture import Stack
+from adaptation.architectures.architecture import Tower
 from adaptation.architectures.encoder import POST_NORM
 from adaptation.architectures.m2m100 import CROSS, PRE_NORM, TranslatorArchitecture
 
 LAYERS = {"encoder": "encoder.encoder.encoder.layer", "decoder": "decoder.model.decoder.layers"}
-"""Full name of each stack in the Hugging Face model."""
+"""Full name of each tower in the Hugging Face model."""
 
 
 class HalvesArchitecture(TranslatorArchitecture):
@@ -52,14 +52,14 @@ class HalvesArchitecture(TranslatorArchitecture):
     def decoder_config(self) -> PretrainedConfig:
         return self.model.config.decoder
 
-    def stacks(self) -> tuple[Stack, ...]:
+    def towers(self) -> tuple[Tower, ...]:
         return (
-            Stack("encoder", self.backbone.encoder.layer, POST_NORM),
-            Stack("decoder", self.decoder.layers, PRE_NORM | CROSS),
+            Tower("encoder", self.backbone.encoder.layer, POST_NORM),
+            Tower("decoder", self.decoder.layers, PRE_NORM | CROSS),
         )
 
-    def layer_path(self, stack: str, index: int) -> str:
-        return f"{LAYERS[stack]}.{index}"
+    def layer_path(self, tower: str, index: int) -> str:
+        return f"{LAYERS[tower]}.{index}"
 
     def vocabulary_head(self) -> nn.Module:
         return self.model.decoder.lm_head

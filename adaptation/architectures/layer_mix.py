@@ -25,10 +25,10 @@ class LayerMix(nn.Module):
         self.held: list[Tensor] = []
         """What the layers gave in the run that is under way."""
 
-    def catch(self, stack: nn.ModuleList, head: nn.Module) -> None:
+    def catch(self, tower: nn.ModuleList, head: nn.Module) -> None:
         """Hangs itself between a base's layers and its head."""
         for place, layer in enumerate(self.layers):
-            stack[layer - 1].register_forward_hook(self._keeping(place))
+            tower[layer - 1].register_forward_hook(self._keeping(place))
         head.register_forward_pre_hook(self._before_head)
 
     def forward(self, *hidden: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from adaptation.architectures.architecture import Architecture, Stack, Sublayer
+from adaptation.architectures.architecture import Architecture, Sublayer, Tower
 
 PRE_NORM = {
     "attention": Sublayer("self_attn.out_proj", None, ("self_attn_layer_norm", 0)),
@@ -59,15 +59,15 @@ class M2M100Architecture(TranslatorArchitecture):
     def reader(self) -> nn.Module:
         return self.model.model
 
-    def stacks(self) -> tuple[Stack, ...]:
+    def towers(self) -> tuple[Tower, ...]:
         inner = self.model.model
         return (
-            Stack("encoder", inner.encoder.layers, PRE_NORM),
-            Stack("decoder", inner.decoder.layers, PRE_NORM | CROSS),
+            Tower("encoder", inner.encoder.layers, PRE_NORM),
+            Tower("decoder", inner.decoder.layers, PRE_NORM | CROSS),
         )
 
-    def layer_path(self, stack: str, index: int) -> str:
-        return f"model.{stack}.layers.{index}"
+    def layer_path(self, tower: str, index: int) -> str:
+        return f"model.{tower}.layers.{index}"
 
     def vocabulary_head(self) -> nn.Module:
         return self.model.lm_head

@@ -24,7 +24,7 @@ LAYERS, PIECES = "layers", "pieces"
 def mix_layers(architecture: EncoderArchitecture, layers: tuple[int, ...]) -> None:
     """Has the head read some layers, counted from 1; the last of them is the base's own last."""
     mix = LayerMix(architecture.width, layers)
-    mix.catch(architecture.stacks()[0].layers, architecture.vocabulary_head())
+    mix.catch(architecture.towers()[0].layers, architecture.vocabulary_head())
     architecture.mix = mix
 
 

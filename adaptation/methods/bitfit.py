@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from adaptation import peft_folder
-from adaptation.architectures import Architecture, Stack
+from adaptation.architectures import Architecture, Tower
 from adaptation.branching import Change, gathered
 from adaptation.foreign_settings import Fields, counted, missing, words
 from adaptation.hooks import Hooks
@@ -56,19 +56,19 @@ class BitFit(Method):
         """Per linear and norm: ``[L, S, 1, D]``, the third axis empty while none is loaded."""
         return tuple(
             BankSpec(
-                name=f"{role}.{self.name}.{stack.name}.{path}.shift",
+                name=f"{role}.{self.name}.{tower.name}.{path}.shift",
                 role=role,
-                shape=(stack.depth, f"S.{role}",
-                       self.presence_axis(role, f"{stack.name}.{path}"), width),
+                shape=(tower.depth, f"S.{role}",
+                       self.presence_axis(role, f"{tower.name}.{path}"), width),
             )
-            for stack, path, width in _places(architecture)
+            for tower, path, width in _places(architecture)
         )  # fmt: skip
 
     def attach(self, hooks: Hooks, role: Role) -> None:
         """Shifts the output of every linear and norm."""
-        for stack, path, _ in _places(hooks.architecture):
-            name = f"{role}.{self.name}.{stack.name}.{path}.shift"
-            hooks.on_outputs(stack.name, path, Change(shifted, (name,), folds="shift"))
+        for tower, path, _ in _places(hooks.architecture):
+            name = f"{role}.{self.name}.{tower.name}.{path}.shift"
+            hooks.on_outputs(tower.name, path, Change(shifted, (name,), folds="shift"))
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
@@ -81,8 +81,8 @@ class BitFit(Method):
         del generator
         targets = BitFitConfig.model_validate(config).target_modules
         tensors = {
-            f"{self.name}.{stack.name}.{path}.shift": torch.zeros(stack.depth, 1, width)
-            for stack, path, width in _places(architecture)
+            f"{self.name}.{tower.name}.{path}.shift": torch.zeros(tower.depth, 1, width)
+            for tower, path, width in _places(architecture)
             if targets is None or targeted(path, targets)
         }
         if not tensors:
@@ -94,8 +94,8 @@ class BitFit(Method):
     ) -> None:
         """``bitfit_config.json`` and the changed biases as a part of a state dict."""
         state = {}
-        for key, stack, layer, path, bias in biases(base):
-            shift = tensors.get(f"{self.name}.{stack.name}.{path}.shift")
+        for key, tower, layer, path, bias in biases(base):
+            shift = tensors.get(f"{self.name}.{tower.name}.{path}.shift")
             if shift is not None:
                 state[key] = bias.detach().float() + shift[layer, 0]
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,13 +151,13 @@ class BitFit(Method):
         tensors: dict[str, Tensor] = {}
         odd = []
         for key in state.keys() & known.keys():
-            value, (stack, layer, path, bias) = state[key], known[key]
+            value, (tower, layer, path, bias) = state[key], known[key]
             if value.shape != bias.shape:
                 odd.append(key)
                 continue
             difference = value.float() - bias.detach().float() if absolute else value.float()
-            name = f"{self.name}.{stack.name}.{path}.shift"
-            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, len(bias)))
+            name = f"{self.name}.{tower.name}.{path}.shift"
+            rows = tensors.setdefault(name, torch.zeros(tower.depth, 1, len(bias)))
             rows[layer, 0] = difference
         return tensors, [
             *counted("is no bias in a layer of this base", state.keys() - known.keys()),
@@ -165,20 +165,20 @@ class BitFit(Method):
         ]
 
 
-def _places(architecture: Architecture) -> Iterator[tuple[Stack, str, int]]:
-    for stack in architecture.stacks():
-        for path, (_, width) in stack.linears.items():
-            yield stack, path, width
-        for path in stack.norms:
-            yield stack, path, stack.width
+def _places(architecture: Architecture) -> Iterator[tuple[Tower, str, int]]:
+    for tower in architecture.towers():
+        for path, (_, width) in tower.linears.items():
+            yield tower, path, width
+        for path in tower.norms:
+            yield tower, path, tower.width
 
 
-def biases(base: Architecture) -> Iterator[tuple[str, Stack, int, str, Any]]:
-    """Full name, stack, layer, path and value of every bias."""
-    for stack, path, _ in _places(base):
-        for layer, holder in enumerate(stack.layers):
-            key = f"{base.layer_path(stack.name, layer)}.{path}.bias"
-            yield key, stack, layer, path, holder.get_submodule(path).bias
+def biases(base: Architecture) -> Iterator[tuple[str, Tower, int, str, Any]]:
+    """Full name, tower, layer, path and value of every bias."""
+    for tower, path, _ in _places(base):
+        for layer, holder in enumerate(tower.layers):
+            key = f"{base.layer_path(tower.name, layer)}.{path}.bias"
+            yield key, tower, layer, path, holder.get_submodule(path).bias
 
 
 def _own_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

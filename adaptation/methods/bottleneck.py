@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from torch import Generator, Tensor
 
 from adaptation import adapterhub
-from adaptation.architectures import Architecture, Stack
+from adaptation.architectures import Architecture, Tower
 from adaptation.branching import Arithmetic, Change
 from adaptation.foreign_settings import counted
 from adaptation.hooks import Hooks
@@ -79,7 +79,7 @@ class BottleneckConfig(InvertibleConfig):
 
 
 class Bottleneck(Method):
-    """``seq_bn``, as language and as task module, on every stack of a base."""
+    """``seq_bn``, as language and as task module, on every tower of a base."""
 
     name: ClassVar[str] = "bottleneck"
     Config: ClassVar[type[BottleneckConfig]] = BottleneckConfig
@@ -92,8 +92,8 @@ class Bottleneck(Method):
         """Per place: down ``[L, S, D, R]``, up ``[L, S, R, D]``, their biases, activation."""
         slots = f"S.{role}"
         found = []
-        for stack, place, prefix in self._places(architecture):
-            width = stack.width
+        for tower, place, prefix in self._places(architecture):
+            width = tower.width
             rank = self.rank_axis(role, place)
             shapes: dict[str, tuple[Axis, ...]] = {
                 "down_weight": (width, rank), "down_bias": (rank,),
@@ -101,7 +101,7 @@ class Bottleneck(Method):
             }  # fmt: skip
             found += [
                 BankSpec(
-                    name=f"{role}.{prefix}{part}", role=role, shape=(stack.depth, slots, *shape)
+                    name=f"{role}.{prefix}{part}", role=role, shape=(tower.depth, slots, *shape)
                 )
                 for part, shape in shapes.items()
             ]
@@ -110,12 +110,12 @@ class Bottleneck(Method):
     def attach(self, hooks: Hooks, role: Role) -> None:
         """Changes what its sublayers add to the residual."""
         invertible.attach(self, hooks, role)
-        for stack in hooks.architecture.stacks():
-            for sublayer in self.sublayers_of(stack):
-                prefix = f"{role}.{self._prefix(stack, sublayer)}"
+        for tower in hooks.architecture.towers():
+            for sublayer in self.sublayers_of(tower):
+                prefix = f"{role}.{self._prefix(tower, sublayer)}"
                 names = tuple(prefix + part for part in PARTS)
                 change = Change(type(self).arithmetic, names, (f"{prefix}activation",))
-                hooks.on_sublayer(stack.name, sublayer, change)
+                hooks.on_sublayer(tower.name, sublayer, change)
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
@@ -124,16 +124,16 @@ class Bottleneck(Method):
         settings = self.Config.model_validate(config)
         activation = number_of(settings.non_linearity)
         tensors: dict[str, Tensor] = {}
-        for stack, _, prefix in self._places(architecture):
-            width = stack.width
+        for tower, _, prefix in self._places(architecture):
+            width = tower.width
             rank = max(1, int(width / settings.reduction_factor))
-            down = torch.empty(stack.depth, width, rank).normal_(std=0.02, generator=generator)
+            down = torch.empty(tower.depth, width, rank).normal_(std=0.02, generator=generator)
             tensors |= {
                 f"{prefix}down_weight": down,
-                f"{prefix}down_bias": torch.zeros(stack.depth, rank),
-                f"{prefix}up_weight": torch.zeros(stack.depth, rank, width),
-                f"{prefix}up_bias": torch.zeros(stack.depth, width),
-                f"{prefix}activation": torch.full((stack.depth, 1), activation),
+                f"{prefix}down_bias": torch.zeros(tower.depth, rank),
+                f"{prefix}up_weight": torch.zeros(tower.depth, rank, width),
+                f"{prefix}up_bias": torch.zeros(tower.depth, width),
+                f"{prefix}activation": torch.full((tower.depth, 1), activation),
             }
         for name, layers in self.frozen_layers(settings, architecture).items():
             tensors[name][layers] = 0
@@ -146,11 +146,11 @@ class Bottleneck(Method):
         """``leave_out`` by tensor."""
         settings, first = self.Config.model_validate(config), 0
         found: dict[str, list[int]] = {}
-        for stack in architecture.stacks():
-            own = [each - first for each in settings.leave_out if 0 <= each - first < stack.depth]
-            prefixes = [self._prefix(stack, each) for each in self.sublayers_of(stack)]
+        for tower in architecture.towers():
+            own = [each - first for each in settings.leave_out if 0 <= each - first < tower.depth]
+            prefixes = [self._prefix(tower, each) for each in self.sublayers_of(tower)]
             found |= {f"{prefix}{part}": own for prefix in prefixes for part in PARTS if own}
-            first += stack.depth
+            first += tower.depth
         return found
 
     def write(
@@ -228,36 +228,36 @@ class Bottleneck(Method):
             found.append(f"scaling is {settings['scaling']!r}, no number")
         return found + invertible.faults(settings, base)
 
-    def sublayers_of(self, stack: Stack) -> Iterator[str]:
-        """The sublayers of a stack that have an adapter."""
-        return (each for each in self.sublayers if each in stack.sublayers)
+    def sublayers_of(self, tower: Tower) -> Iterator[str]:
+        """The sublayers of a tower that have an adapter."""
+        return (each for each in self.sublayers if each in tower.sublayers)
 
-    def _prefix(self, stack: Stack, sublayer: str) -> str:
+    def _prefix(self, tower: Tower, sublayer: str) -> str:
         """How the tensors of one place begin; where there is but one it is not named."""
         own = f"{sublayer}." if len(self.sublayers) > 1 else ""
-        return f"{self.name}.{stack.name}.{own}"
+        return f"{self.name}.{tower.name}.{own}"
 
-    def _places(self, architecture: Architecture) -> Iterator[tuple[Stack, str, str]]:
-        for stack in architecture.stacks():
-            for sublayer in self.sublayers_of(stack):
-                prefix = self._prefix(stack, sublayer)
-                yield stack, prefix.removeprefix(f"{self.name}.").removesuffix("."), prefix
+    def _places(self, architecture: Architecture) -> Iterator[tuple[Tower, str, str]]:
+        for tower in architecture.towers():
+            for sublayer in self.sublayers_of(tower):
+                prefix = self._prefix(tower, sublayer)
+                yield tower, prefix.removeprefix(f"{self.name}.").removesuffix("."), prefix
 
     def _keys(
         self, base: Architecture, name: str, leave_out: tuple[int, ...]
     ) -> Iterator[tuple[int, str, str]]:
         """Layer, tensor and key of a checkpoint, for every layer that has an adapter."""
         first = 0
-        for stack in base.stacks():
-            for sublayer in self.sublayers_of(stack):
-                for layer in range(stack.depth):
+        for tower in base.towers():
+            for sublayer in self.sublayers_of(tower):
+                for layer in range(tower.depth):
                     if first + layer in leave_out:
                         continue
-                    holder = adapterhub.prefix(base, stack.name, layer, sublayer)
+                    holder = adapterhub.prefix(base, tower.name, layer, sublayer)
                     for part, tail in PARTS.items():
-                        tensor = f"{self._prefix(stack, sublayer)}{part}"
+                        tensor = f"{self._prefix(tower, sublayer)}{part}"
                         yield layer, tensor, f"{holder}.{name}.{tail}"
-            first += stack.depth
+            first += tower.depth
 
 
 def _scaled(tensors: Mapping[str, Tensor], scaling: float) -> dict[str, Tensor]:

@@ -50,4 +50,4 @@ class DoubleBottleneck(Bottleneck):
 
     def hub_fields(self, base: Architecture) -> dict[str, JsonValue]:
         """Decoders have an adapter after cross-attention."""
-        return {"cross_adapter": any("cross" in stack.sublayers for stack in base.stacks())}
+        return {"cross_adapter": any("cross" in tower.sublayers for tower in base.towers())}

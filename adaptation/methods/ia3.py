@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 
 from adaptation import peft_folder
-from adaptation.architectures import Architecture, Stack
+from adaptation.architectures import Architecture, Tower
 from adaptation.branching import Change, gathered
 from adaptation.foreign_settings import Fields, counted, words
 from adaptation.hooks import Hooks
@@ -61,22 +61,22 @@ class Ia3(Method):
         """Per linear and side: ``[L, S, 1, D]``, the third axis empty while none is loaded."""
         return tuple(
             BankSpec(
-                name=f"{role}.{self.name}.{stack.name}.{path}.{side}",
+                name=f"{role}.{self.name}.{tower.name}.{path}.{side}",
                 role=role,
-                shape=(stack.depth, f"S.{role}",
-                       self.presence_axis(role, f"{stack.name}.{path}.{side}"), width),
+                shape=(tower.depth, f"S.{role}",
+                       self.presence_axis(role, f"{tower.name}.{path}.{side}"), width),
             )
-            for stack, path, side, width in self._places(architecture)
+            for tower, path, side, width in self._places(architecture)
         )  # fmt: skip
 
     def attach(self, hooks: Hooks, role: Role) -> None:
         """Rescales inputs and outputs of every linear."""
-        for stack, path, side, _ in self._places(hooks.architecture):
-            name = (f"{role}.{self.name}.{stack.name}.{path}.{side}",)
+        for tower, path, side, _ in self._places(hooks.architecture):
+            name = (f"{role}.{self.name}.{tower.name}.{path}.{side}",)
             if side == "inputs":
-                hooks.on_inputs(stack.name, path, Change(rescaled_inputs, name))
+                hooks.on_inputs(tower.name, path, Change(rescaled_inputs, name))
             else:
-                hooks.on_outputs(stack.name, path, Change(rescaled_outputs, name, folds="factor"))
+                hooks.on_outputs(tower.name, path, Change(rescaled_outputs, name, folds="factor"))
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
@@ -89,8 +89,8 @@ class Ia3(Method):
         del generator
         settings = Ia3Config.model_validate(config)
         tensors = {
-            f"{self.name}.{stack.name}.{path}.{side}": torch.zeros(stack.depth, 1, width)
-            for stack, path, side, width in self._places(architecture)
+            f"{self.name}.{tower.name}.{path}.{side}": torch.zeros(tower.depth, 1, width)
+            for tower, path, side, width in self._places(architecture)
             if targeted(path, settings.target_modules) and side == _side(settings, path)
         }
         shared = _shared(settings, architecture)
@@ -108,13 +108,13 @@ class Ia3(Method):
 
         settings = Ia3Config.model_validate(config)
         state, changed = {}, set()
-        for stack, layer, path, _ in base.linears():
+        for tower, layer, path, _ in base.linears():
             side = _side(settings, path)
-            tensor = tensors.get(f"{self.name}.{stack.name}.{path}.{side}")
+            tensor = tensors.get(f"{self.name}.{tower.name}.{path}.{side}")
             if tensor is not None:
                 changed.add(path)
                 factors = 1 + tensor[layer]  # [1, D]
-                key = KEY.format(module=f"{base.layer_path(stack.name, layer)}.{path}")
+                key = KEY.format(module=f"{base.layer_path(tower.name, layer)}.{path}")
                 state[key] = (factors.T if side == "outputs" else factors).contiguous()
         folder.mkdir(parents=True, exist_ok=True)
         save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -158,25 +158,25 @@ class Ia3(Method):
         tensors: dict[str, Tensor] = {}
         odd = []
         for key in state.keys() & targets.keys():
-            value, (_, stack, layer, path) = state[key], targets[key]
+            value, (_, tower, layer, path) = state[key], targets[key]
             side = _side_of(value)
-            width = stack.linears[path][0 if side == "inputs" else 1]
+            width = tower.linears[path][0 if side == "inputs" else 1]
             if value.numel() != width:
                 odd.append(key)
                 continue
-            name = f"{self.name}.{stack.name}.{path}.{side}"
-            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, width))
+            name = f"{self.name}.{tower.name}.{path}.{side}"
+            rows = tensors.setdefault(name, torch.zeros(tower.depth, 1, width))
             rows[layer] = value.float().reshape(1, width) - 1
         return tensors, odd
 
-    def _places(self, architecture: Architecture) -> Iterator[tuple[Stack, str, str, int]]:
+    def _places(self, architecture: Architecture) -> Iterator[tuple[Tower, str, str, int]]:
         """All outputs, and the inputs that one linear alone reads: those that close a sublayer."""
-        for stack in architecture.stacks():
-            closing = {each.output for each in stack.sublayers.values()}
-            for path, (wide_in, wide_out) in stack.linears.items():
-                yield stack, path, "outputs", wide_out
+        for tower in architecture.towers():
+            closing = {each.output for each in tower.sublayers.values()}
+            for path, (wide_in, wide_out) in tower.linears.items():
+                yield tower, path, "outputs", wide_out
                 if path in closing:
-                    yield stack, path, "inputs", wide_in
+                    yield tower, path, "inputs", wide_in
 
 
 def _side_of(value: Tensor) -> str:
@@ -194,12 +194,12 @@ def _shared(settings: Ia3Config, base: Architecture) -> list[str]:
     """Why inputs that several linears read are not rescaled for one of them."""
     return [
         f"feedforward_modules names {path}, whose input other linears read too; allowed: "
-        + ", ".join(each.output for each in stack.sublayers.values())
-        for stack in base.stacks()
-        for path in stack.linears
+        + ", ".join(each.output for each in tower.sublayers.values())
+        for tower in base.towers()
+        for path in tower.linears
         if targeted(path, settings.target_modules)
         and _side(settings, path) == "inputs"
-        and path not in {each.output for each in stack.sublayers.values()}
+        and path not in {each.output for each in tower.sublayers.values()}
     ]
 
 

@@ -48,15 +48,15 @@ class Lora(Method):
     def banks(self, architecture: Architecture, role: Role) -> tuple[BankSpec, ...]:
         """Per linear place: ``a [L, S, D_in, R]`` and ``b [L, S, R, D_out]``."""
         found = []
-        for stack in architecture.stacks():
-            for path, (wide_in, wide_out) in stack.linears.items():
-                place, slots = f"{stack.name}.{path}", f"S.{role}"
+        for tower in architecture.towers():
+            for path, (wide_in, wide_out) in tower.linears.items():
+                place, slots = f"{tower.name}.{path}", f"S.{role}"
                 rank = self.rank_axis(role, place)
                 found += [
                     BankSpec(
                         name=f"{role}.{self.name}.{place}.{side}",
                         role=role,
-                        shape=(stack.depth, slots, *shape),
+                        shape=(tower.depth, slots, *shape),
                     )
                     for side, shape in (("a", (wide_in, rank)), ("b", (rank, wide_out)))
                 ]
@@ -64,11 +64,11 @@ class Lora(Method):
 
     def attach(self, hooks: Hooks, role: Role) -> None:
         """Adds ``(x A) B`` to the output of every linear."""
-        for stack in hooks.architecture.stacks():
-            for path in stack.linears:
-                prefix = f"{role}.{self.name}.{stack.name}.{path}."
+        for tower in hooks.architecture.towers():
+            for path in tower.linears:
+                prefix = f"{role}.{self.name}.{tower.name}.{path}."
                 change = Change(low_rank, (f"{prefix}a", f"{prefix}b"))
-                hooks.on_outputs(stack.name, path, change)
+                hooks.on_outputs(tower.name, path, change)
 
     def fresh(
         self, config: MethodConfig, architecture: Architecture, generator: Generator
@@ -80,15 +80,15 @@ class Lora(Method):
         """
         settings = LoraConfig.model_validate(config)
         tensors = {}
-        for stack in architecture.stacks():
-            for path, (wide_in, wide_out) in stack.linears.items():
+        for tower in architecture.towers():
+            for path, (wide_in, wide_out) in tower.linears.items():
                 if targeted(path, settings.target_modules):
-                    prefix, bound = f"{self.name}.{stack.name}.{path}.", wide_in**-0.5
-                    a = torch.empty(stack.depth, wide_in, settings.r)
+                    prefix, bound = f"{self.name}.{tower.name}.{path}.", wide_in**-0.5
+                    a = torch.empty(tower.depth, wide_in, settings.r)
                     tensors[f"{prefix}a"] = a.uniform_(-bound, bound, generator=generator)
-                    tensors[f"{prefix}b"] = torch.zeros(stack.depth, settings.r, wide_out)
+                    tensors[f"{prefix}b"] = torch.zeros(tower.depth, settings.r, wide_out)
         if not tensors:
-            paths = sorted({path for stack in architecture.stacks() for path in stack.linears})
+            paths = sorted({path for tower in architecture.towers() for path in tower.linears})
             raise ConfigError(
                 f"target_modules {list(settings.target_modules)} match no linear; "
                 f"the base has: {', '.join(paths)}"
@@ -103,11 +103,11 @@ class Lora(Method):
 
         settings = LoraConfig.model_validate(config)
         state, changed = {}, set()
-        for stack, layer, path, _ in base.linears():
-            prefix = f"{self.name}.{stack.name}.{path}."
+        for tower, layer, path, _ in base.linears():
+            prefix = f"{self.name}.{tower.name}.{path}."
             if f"{prefix}a" not in tensors:
                 continue
-            module = f"{base.layer_path(stack.name, layer)}.{path}"
+            module = f"{base.layer_path(tower.name, layer)}.{path}"
             changed.add(path)
             unscaled = tensors[f"{prefix}b"][layer] * (settings.r / settings.lora_alpha)
             state[KEY.format(module=module, side="A")] = tensors[f"{prefix}a"][layer].T.contiguous()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adaptation import peft_folder
-from adaptation.architectures import Architecture, Stack
+from adaptation.architectures import Architecture, Tower
 from adaptation.foreign_settings import Fields, counted, is_set, misshapen, words
 from adaptation.methods.bitfit import biases
 from adaptation.peft_folder import PeftFiles, setting
@@ -73,7 +73,7 @@ class Place:
     """What the settings say of one linear."""
 
     module: str
-    stack: Stack
+    tower: Tower
     layer: int
     path: str
     wide_in: int
@@ -90,13 +90,13 @@ def places(files: PeftFiles, base: Architecture) -> list[Place]:
         BrokenModule: ranks or alphas are missing, or no numbers.
     """
     found = []
-    for module, stack, layer, path in files.targets(base):
+    for module, tower, layer, path in files.targets(base):
         name = files.name(module)
         rank = _number(files, name, "r", "rank_pattern")
         alpha = _number(files, name, "lora_alpha", "alpha_pattern")
         factor = alpha / (rank**0.5 if files.settings.get("use_rslora") else rank)
-        widths = stack.linears[path]
-        found.append(Place(module, stack, layer, path, *widths, int(rank), factor))
+        widths = tower.linears[path]
+        found.append(Place(module, tower, layer, path, *widths, int(rank), factor))
     return found
 
 
@@ -166,12 +166,12 @@ def lora_tensors(files: PeftFiles, asked: Iterable[Place]) -> dict[str, Tensor]:
     """Banks' tensors ``[L, D_in, R]`` and ``[L, R, D_out]`` of linears in their places."""
     piles: dict[str, list[Place]] = defaultdict(list)
     for place in asked:
-        piles[f"lora.{place.stack.name}.{place.path}."].append(place)
+        piles[f"lora.{place.tower.name}.{place.path}."].append(place)
     tensors = {}
     for prefix, pile in piles.items():
         first, rank = pile[0], max(each.rank for each in pile)
-        a = torch.zeros(first.stack.depth, first.wide_in, rank)
-        b = torch.zeros(first.stack.depth, rank, first.wide_out)
+        a = torch.zeros(first.tower.depth, first.wide_in, rank)
+        b = torch.zeros(first.tower.depth, rank, first.wide_out)
         for each in pile:
             down, up = (files.state[files.key(each.module, f"lora_{s}.weight")] for s in "AB")
             a[each.layer, :, : each.rank] = down.T.float()
@@ -183,14 +183,14 @@ def lora_tensors(files: PeftFiles, asked: Iterable[Place]) -> dict[str, Tensor]:
 def bias_tensors(files: PeftFiles, base: Architecture) -> dict[str, Tensor]:
     """BitFit's tensors ``[L, 1, D]`` of the biases that differ from the base's."""
     tensors: dict[str, Tensor] = {}
-    for key, stack, layer, path, bias in biases(base):
+    for key, tower, layer, path, bias in biases(base):
         value = next((files.state[k] for k in _forms(files, key) if k in files.state), None)
         if value is None:
             continue
         difference = value.float() - bias.detach().float()
         if difference.any():
-            name = f"bitfit.{stack.name}.{path}.shift"
-            rows = tensors.setdefault(name, torch.zeros(stack.depth, 1, len(bias)))
+            name = f"bitfit.{tower.name}.{path}.shift"
+            rows = tensors.setdefault(name, torch.zeros(tower.depth, 1, len(bias)))
             rows[layer, 0] = difference
     return tensors
 

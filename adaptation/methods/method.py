@@ -38,7 +38,7 @@ def described(folder: Path, file: str = "adapter_config.json") -> dict[str, Any]
 class Method(ABC):
     """One file of this package: a subclass with a ``name`` registers itself.
 
-    A module's tensors are named ``<method>.<place>.<...>``; where the place is a stack of layers
+    A module's tensors are named ``<method>.<place>.<...>``; where the place is a tower
     they have the layer axis first. Those of integers are settings and never learn.
     """
 

@@ -2,7 +2,7 @@
 
 AdapterHub's ``par_bn`` (He et al. 2022, arXiv 2110.04366): the block's h becomes
 ``h + scaling * up(act(down(r)))``, where r is the residual. A language and a task adapter both read
-r and add up; `adapters` itself keeps only the last of a stack.
+r and add up; `adapters` itself keeps only the last of a tower.
 """
 
 from collections.abc import Mapping

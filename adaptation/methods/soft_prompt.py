@@ -145,14 +145,14 @@ class SoftPrompt(Method):
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "adapter_model.safetensors"
         save_file({KEY: vectors.contiguous()}, file, metadata={"format": "pt"})
-        name, stack = base.model.config.name_or_path.rsplit("/", 1)[-1], base.stacks()[0]
+        name, tower = base.model.config.name_or_path.rsplit("/", 1)[-1], base.towers()[0]
         peft.PromptTuningConfig(
             task_type=TASK_TYPES[base.kind][0],
             num_virtual_tokens=len(vectors),
             token_dim=base.width,
             num_transformer_submodules=1,
             num_attention_heads=base.heads,
-            num_layers=stack.depth,
+            num_layers=tower.depth,
             prompt_tuning_init=settings.prompt_tuning_init,
             prompt_tuning_init_text=settings.prompt_tuning_init_text,
             tokenizer_name_or_path=name or "unnamed",

@@ -32,20 +32,20 @@ class FeatureShift(Method):
             BankSpec(
                 name=f"{role}.{name}",
                 role=role,
-                shape=(stack.depth, f"S.{role}", self.presence_axis(role, stack.name),
+                shape=(tower.depth, f"S.{role}", self.presence_axis(role, tower.name),
                        architecture.width),
             )
-            for stack, _, name in self._places(architecture)
+            for tower, _, name in self._places(architecture)
         )  # fmt: skip
 
     def attach(self, hooks: Hooks, role):
-        for stack, path, name in self._places(hooks.architecture):
-            hooks.on_outputs(stack.name, path, Change(moved, (f"{role}.{name}",)))
+        for tower, path, name in self._places(hooks.architecture):
+            hooks.on_outputs(tower.name, path, Change(moved, (f"{role}.{name}",)))
 
     def fresh(self, config, architecture, generator):
         return {
-            name: torch.zeros(stack.depth, 1, architecture.width)
-            for stack, _, name in self._places(architecture)
+            name: torch.zeros(tower.depth, 1, architecture.width)
+            for tower, _, name in self._places(architecture)
         }
 
     def write(self, folder, config, tensors, base):
@@ -61,6 +61,6 @@ class FeatureShift(Method):
         return (folder / CONFIG).is_file()
 
     def _places(self, architecture):
-        for stack in architecture.stacks():
-            path = stack.sublayers["output"].output
-            yield stack, path, f"{self.name}.{stack.name}.shift"
+        for tower in architecture.towers():
+            path = tower.sublayers["output"].output
+            yield tower, path, f"{self.name}.{tower.name}.shift"

@@ -19,15 +19,15 @@ Factors = Mapping[nn.Parameter, float]
 def layer_factors(architecture: Architecture, decay: float, groups: int) -> Factors:
     """``decay`` once for the highest group of layers, once more for each one below it.
 
-    The layers of a stack fall into ``groups`` of like size; embeddings stand one group below the
+    The layers of a tower fall into ``groups`` of like size; embeddings stand one group below the
     lowest. What is above the layers (heads, last norms) and modules keep the full rate.
     """
     if decay == 1:
         return {}
     found = dict.fromkeys(_embeddings(architecture), decay ** (groups + 1))
-    for stack in architecture.stacks():
-        for index, layer in enumerate(stack.layers):
-            below = groups - index * groups // stack.depth
+    for tower in architecture.towers():
+        for index, layer in enumerate(tower.layers):
+            below = groups - index * groups // tower.depth
             found |= dict.fromkeys(layer.parameters(), decay**below)
     return found
 

@@ -39,7 +39,7 @@ class Optimisation(Frozen):
     """Discriminative rates: a group of a base's layers learns at this part of the rate of the group
     above it, its embeddings as one group more; 1: all alike."""
     layer_groups: int = Field(default=4, ge=1)
-    """Into which a stack's layers fall for that."""
+    """Groups that a tower's layers fall into for that."""
     weight_decay: float = 0.0
     clip: float = 1.0
     label_smoothing: float = 0.0

@@ -126,7 +126,7 @@ def opened(config: FillMaskHeadConfig) -> EncoderArchitecture:
     architecture = load_base(config.base)
     if not isinstance(architecture, EncoderArchitecture):
         raise ConfigError(f"{config.name}: {config.base} is a {architecture.kind}")
-    depth = architecture.stacks()[0].depth
+    depth = architecture.towers()[0].depth
     if config.layers != tuple(sorted(set(config.layers))) or config.layers[-1] != depth:
         raise ConfigError(f"{config.name}: layers must rise to {depth}, the last")
     if architecture.mix is not None and architecture.mix.layers != config.layers:

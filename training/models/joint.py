@@ -90,7 +90,7 @@ class JointModel(nn.Module):
         self.progress = 0.0
         self.said: dict[str, float] = {}
         self._middle: Tensor | None = None
-        architecture.stacks()[0].layers[depth - 1].register_forward_hook(self._keep)
+        architecture.towers()[0].layers[depth - 1].register_forward_hook(self._keep)
 
     def _keep(self, _: nn.Module, __: object, output: tuple[Tensor, ...]) -> None:
         self._middle = output[0]

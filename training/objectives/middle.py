@@ -42,7 +42,7 @@ def middle_of(architecture: EncoderArchitecture, asked: int | None = None) -> in
     Raises:
         ConfigError: none below, or none above: there must be layers for the words alone.
     """
-    depth = architecture.stacks()[0].depth
+    depth = architecture.towers()[0].depth
     found = depth // 2 if asked is None else asked
     if not 0 < found < depth:
         raise ConfigError(f"middle is {found}; allowed: 1 to {depth - 1} of {depth} layers")
@@ -58,7 +58,7 @@ class LowerHalf:
     @classmethod
     def of(cls, architecture: EncoderArchitecture, depth: int) -> "LowerHalf":
         """The first ``depth`` layers of a base."""
-        return cls(architecture.embeddings, list(architecture.stacks()[0].layers[:depth]))
+        return cls(architecture.embeddings, list(architecture.towers()[0].layers[:depth]))
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
         """``[B, T, D]`` of token ids and mask ``[B, T]``."""

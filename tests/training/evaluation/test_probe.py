@@ -26,7 +26,7 @@ def test_a_text_reads_alike_alone_and_among_others(base):
     for place in (0, 7, 13):
         np.testing.assert_allclose(reader.vectors([texts[place]])[0], together[place], atol=1e-4)
     assert np.abs(together[0] - together[7]).max() > 0.1
-    assert reader.depth == load_base(base).stacks()[0].depth // 2
+    assert reader.depth == load_base(base).towers()[0].depth // 2
 
 
 def test_languages_and_a_task_are_scored_where_they_are_asked_for(base, small_corpus, tmp_path):

@@ -75,7 +75,7 @@ def test_the_anchor_is_zero_until_the_model_moves():
     seen = Seen(torch.zeros(1), sides, 0.5)
     assert objective(seen).item() == pytest.approx(0, abs=1e-10)
     assert not list(objective.parameters())
-    bias = base.stacks()[0].layers[0].output.LayerNorm.bias
+    bias = base.towers()[0].layers[0].output.LayerNorm.bias
     bias.data += 0.5
     moved = objective(seen)
     assert float(moved) == pytest.approx(0.25, rel=1e-4)
