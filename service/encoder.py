@@ -1,6 +1,6 @@
 """The engine of an encoder base: embed → body → heads, rows of all its endpoints in one batch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from langmod.errors import LangmodError
 from langmod.langid import LanguageIdentifier
 from langmod.tasks import TASKS, Example, HeadBatch, HeadTask, RunHead, Text
 from service.bank import Pinned, Stack, prompt_of
-from service.engine import Engine, Json, Outcome, Prepared, Spoken, known
+from service.engine import Engine, Json, Outcome, Prepare, Prepared, Spoken, known
 from service.rows import Shape, Value, batch_shape, length_of, mask_of, tokens_of, words_of
 from service.schemas import ClassifyRequest, TextsRequest
 from service.session import Array
@@ -91,9 +91,7 @@ class EncoderEngine(Engine[EncoderRow]):
         """
         return await self.answer(kind, request.texts, lambda: self._plan(kind, request))
 
-    def _plan(
-        self, kind: str, request: TextsRequest | ClassifyRequest
-    ) -> Callable[[int, Text], Prepared[EncoderRow]]:
+    def _plan(self, kind: str, request: TextsRequest | ClassifyRequest) -> Prepare[EncoderRow]:
         modules = tuple(request.modules)
         task, top_k = getattr(request, "task", None), getattr(request, "top_k", 1)
         purpose = getattr(request, "kind", None)
@@ -124,7 +122,7 @@ class EncoderEngine(Engine[EncoderRow]):
             encoded = TASKS[kind].encode(encoder.beside(len(modules_of_row.prompt)), read)
             example = Example(text, encoded, encoder, labels, top_k)
             row = EncoderRow(kind, own.tag, modules_of_row, example, words)
-            return Prepared(row, lambda output: _answer(row, own, output))
+            return Prepared([row], lambda outputs: _answer(row, own, outputs[0]))
 
         return prepare
 

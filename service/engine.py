@@ -23,6 +23,7 @@ from service.scheduler import Scheduler
 from service.session import GraphSet
 from service.settings import Settings
 from service.stacks import Resolver
+from service.text.characters import clean, is_blank
 from service.text.detection import Choice, Detector
 
 logger = logging.getLogger("langmod.engine")
@@ -60,14 +61,21 @@ Known = TypeVar("Known")
 
 @dataclass(frozen=True)
 class Prepared(Generic[Row]):
-    """A text on its way: the row to run and what turns its output into the answer."""
+    """A text on its way: the rows to run and what turns their outputs into the answer."""
 
-    row: Row
-    finish: Callable[[Any], Json]
+    rows: Sequence[Row]
+    """One or more; all go into one round of batches."""
+    finish: "Callable[[Sequence[Any]], Json | Prepared[Row]]"
+    """From an output for each row to the answer, or to the rows of another round."""
+
+    @property
+    def row(self) -> Row:
+        """The first row, for what all have in common."""
+        return self.rows[0]
 
 
-Prepare: TypeAlias = Callable[[int, Text], Prepared[Row]]
-"""From a text and its place to the row to run."""
+Prepare: TypeAlias = Callable[[int, Text], Json | Prepared[Row]]
+"""From a text, cleaned, and its place to the rows to run, or to the answer if it needs none."""
 
 
 @dataclass(frozen=True)
@@ -152,17 +160,35 @@ class Engine(ABC, Generic[Row]):
             LangmodError: what ``plan`` raises.
         """
         prepared = await asyncio.to_thread(lambda: self._prepare(texts, plan()))
-        ready = [each for each in prepared if isinstance(each, Prepared)]
-        outputs = iter(await self.scheduler.submit([each.row for each in ready]))
-        ran = [(each, next(outputs)) if isinstance(each, Prepared) else each for each in prepared]
-        # To finish a text takes less than to change threads.
-        outcomes = (
-            [self._finish(each) for each in ran]
-            if len(ran) <= FEW
-            else await asyncio.to_thread(lambda: [self._finish(each) for each in ran])
-        )
+        underway: list[Outcome | Prepared[Row]] = prepared
+        while any(isinstance(each, Prepared) for each in underway):
+            underway = await self._round(underway)
+        outcomes = [each for each in underway if not isinstance(each, Prepared)]
         self._count(endpoint, prepared, outcomes)
         return outcomes
+
+    async def _round(
+        self, underway: Sequence[Outcome | Prepared[Row]]
+    ) -> list[Outcome | Prepared[Row]]:
+        """Runs the rows of all texts on their way."""
+        rows = [row for each in underway if isinstance(each, Prepared) for row in each.rows]
+        outputs = iter(await self._submit(rows))
+        ran = [
+            (each, [next(outputs) for _ in each.rows]) if isinstance(each, Prepared) else each
+            for each in underway
+        ]
+        # To finish a text takes less than to change threads.
+        if len(rows) <= FEW:
+            return [self._finish(each) for each in ran]
+        return await asyncio.to_thread(lambda: [self._finish(each) for each in ran])
+
+    async def _submit(self, rows: Sequence[Row]) -> list[Any]:
+        """Rows through the queue; the sentences of long texts one queueful after the other."""
+        outputs: list[Any] = []
+        for start in range(0, len(rows), self.settings.queued_texts):
+            part = rows[start : start + self.settings.queued_texts]
+            outputs.extend(await self.scheduler.submit(part))
+        return outputs
 
     def speak(
         self, texts: Sequence[Text], given: str | None, choice: Callable[[], Choice]
@@ -185,7 +211,7 @@ class Engine(ABC, Generic[Row]):
         if self._detector is None:
             field = choice().field
             raise BadRequest(f"{field}: name it; no language identifier is installed here")
-        plain = (text if isinstance(text, str) else " ".join(text) for text in texts)
+        plain = (text if isinstance(text, str) else " ".join(text) for text in map(cleaned, texts))
         # A mask's letters are not of the text.
         mask, found = self.base.mask_token or "\0", choice()
         return [_detected(self._detector, text.replace(mask, " "), found) for text in plain]
@@ -207,30 +233,34 @@ class Engine(ABC, Generic[Row]):
         metrics.BANK_BYTES.labels(name, "memory").set(self.resolver.cache.nbytes)
 
     def _prepare(
-        self, texts: Sequence[Text], prepare: Callable[[int, Text], Prepared[Row]]
-    ) -> list[Prepared[Row] | LangmodError]:
-        prepared: list[Prepared[Row] | LangmodError] = []
+        self, texts: Sequence[Text], prepare: Prepare[Row]
+    ) -> "list[Outcome | Prepared[Row]]":
+        prepared: list[Outcome | Prepared[Row]] = []
         for place, text in enumerate(texts):
             started = time.monotonic()
             try:
-                ready = prepare(place, _not_empty(text))
+                ready = prepare(place, _not_empty(cleaned(text), text))
             except LangmodError as error:
                 prepared.append(error)
                 continue
             taken = time.monotonic() - started
-            metrics.observe(self.base.name, "encode", ready.row.language, taken)
+            if isinstance(ready, Prepared):
+                metrics.observe(self.base.name, "encode", ready.row.language, taken)
             prepared.append(ready)
         return prepared
 
-    def _finish(self, ran: "tuple[Prepared[Row], Any] | LangmodError") -> Outcome:
-        if isinstance(ran, LangmodError):
+    def _finish(
+        self, ran: "tuple[Prepared[Row], list[Any]] | Outcome"
+    ) -> "Outcome | Prepared[Row]":
+        if not isinstance(ran, tuple):
             return ran
-        prepared, output = ran
+        prepared, outputs = ran
         started = time.monotonic()
         try:
-            if isinstance(output, BaseException):
-                raise output
-            return prepared.finish(output)
+            for output in outputs:
+                if isinstance(output, BaseException):
+                    raise output
+            return prepared.finish(outputs)
         except Unavailable:
             raise
         except LangmodError as error:
@@ -245,7 +275,7 @@ class Engine(ABC, Generic[Row]):
     def _count(
         self,
         endpoint: str,
-        prepared: Sequence[Prepared[Row] | LangmodError],
+        prepared: "Sequence[Outcome | Prepared[Row]]",
         outcomes: Sequence[Outcome],
     ) -> None:
         for each, outcome in zip(prepared, outcomes, strict=True):
@@ -280,13 +310,18 @@ def parts_by_length(lengths: Sequence[int], count: int) -> list[list[int]]:
 
 def _detected(detector: Detector, text: str, choice: Choice) -> "Spoken | LangmodError":
     try:
-        _not_empty(text)
+        _not_empty(text, text)
         return Spoken(*detector.detect(text, choice))
     except LangmodError as error:
         return error
 
 
-def _not_empty(text: Text) -> Text:
-    if not all(part.strip() for part in ([text] if isinstance(text, str) else text)):
-        raise BadRequest(f"the text is empty (got {text!r}); leave it out or write something")
+def cleaned(text: Text) -> Text:
+    """A text, or pair of texts, as it is read."""
+    return clean(text).text if isinstance(text, str) else (clean(text[0]).text, clean(text[1]).text)
+
+
+def _not_empty(text: Text, given: Text) -> Text:
+    if any(map(is_blank, [text] if isinstance(text, str) else text)):
+        raise BadRequest(f"the text is empty (got {given!r}); leave it out or write something")
     return text

@@ -13,6 +13,8 @@ from service.session import Array
 
 SHORTEST = 2
 """Tokens of the shortest translation: the language token and one more."""
+SPARE = 16
+"""Successors that are looked at beside those wanted where some may be refused as repetitions."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,29 @@ class SearchPlan:
     """Hypotheses side by side; in sampling the number of draws."""
     n_best: int = 1
     sampling: Sampling | None = None
+    no_repeat_ngram: int = 0
+    """No run of so many tokens is written twice; 0: any may be."""
+    repetition_penalty: float = 1.0
+    """The log-probability of a token written before is multiplied by this (Keskar et al. 2019,
+    arXiv 1909.05858); 1: as it is."""
 
     @property
-    def candidates(self) -> int:
-        """How many successors of each hypothesis the search wants to see."""
+    def repeats_freely(self) -> bool:
+        """Whether a token is as good the second time."""
+        return self.no_repeat_ngram == 0 and self.repetition_penalty == 1
+
+    @property
+    def wanted(self) -> int:
+        """How many successors of each hypothesis the search chooses from."""
         if self.sampling:
             return self.sampling.top_k
         # A beam may lose every first candidate to the end token and still needs as many to go on.
         return 1 if self.beams == 1 else 2 * self.beams
+
+    @property
+    def candidates(self) -> int:
+        """How many successors of each hypothesis the search wants to see."""
+        return self.wanted + (0 if self.repeats_freely else SPARE)
 
 
 @dataclass(frozen=True)
@@ -87,8 +104,26 @@ class Search(ABC):
             self.tokens = [self.plan.target_id]
             self.sequences = [(self.plan.target_id,)]
             return
-        count = self.plan.candidates
+        if not self.plan.repeats_freely:
+            scores, tokens = self._less_repeated(scores, tokens)
+        count = self.plan.wanted
         self.extend(scores[:, :count], tokens[:, :count])
+
+    def _less_repeated(self, scores: Array, tokens: Array) -> tuple[Array, Array]:
+        """Successors in the order that repetitions leave them, as Hugging Face's processors do."""
+        scores = scores[:, : self.plan.candidates].copy()
+        tokens = tokens[:, : self.plan.candidates]
+        for row, sequence in enumerate(self.sequences):
+            written = sequence[1:]
+            seen = set(written) - {self.plan.eos_id}
+            scores[row, [int(each) in seen for each in tokens[row]]] *= self.plan.repetition_penalty
+            refused = _completing(written, self.plan.no_repeat_ngram)
+            places = [int(each) in refused for each in tokens[row]]
+            # Where all would be refused nothing is: a search must go on.
+            if not all(places):
+                scores[row, places] = -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return np.take_along_axis(scores, order, 1), np.take_along_axis(tokens, order, 1)
 
     @abstractmethod
     def extend(self, scores: Array, tokens: Array) -> None:
@@ -97,6 +132,18 @@ class Search(ABC):
     @abstractmethod
     def best(self) -> list[Hypothesis]:
         """The ``n_best`` finished hypotheses, the best first."""
+
+
+def _completing(written: tuple[int, ...], length: int) -> set[int]:
+    """Tokens that would complete a run of ``length`` tokens for the second time."""
+    if not 0 < length <= len(written):
+        return set()
+    last = written[len(written) - length + 1 :]
+    return {
+        written[at + length - 1]
+        for at in range(len(written) - length + 1)
+        if written[at : at + length - 1] == last
+    }
 
 
 class GreedySearch(Search):

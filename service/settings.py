@@ -60,6 +60,19 @@ class Settings(BaseSettings):
     """Texts of one request."""
     max_bytes: int = Field(default=8 * MEBIBYTE, ge=1)
     """Bytes of one request's body."""
+    pivot: str = "en"
+    """Language through which a direction without a module of its own is translated, where both
+    halves have one."""
+    length_ratio: float = Field(default=2, gt=0)
+    """A translation left to itself has at most so many times its source's tokens, and"""
+    length_margin: int = Field(default=10, ge=2)
+    """so many more."""
+    no_repeat_ngram: int = Field(default=0, ge=0)
+    """No run of so many tokens is written twice in one sentence, unless a request says otherwise;
+    0: any may be."""
+    repetition_penalty: float = Field(default=1.0, ge=1)
+    """By which the log-probability of a token written before is multiplied, unless a request says
+    otherwise."""
     timeout: float = Field(default=300, gt=0)
     """Seconds a request may take, waiting included."""
 

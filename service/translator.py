@@ -5,14 +5,12 @@ Back-translation is two translations, there and back, and a verdict on what came
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import ClassVar
 from zlib import crc32
-
-import numpy as np
 
 from langmod.errors import BadRequest, ConfigError, LangmodError
 from langmod.langid import LanguageIdentifier
@@ -20,57 +18,19 @@ from langmod.languages import unserved
 from langmod.tasks import DIGITS, Text
 from service.back_translation import PairFilter
 from service.bank import Pinned, Stack
-from service.decoding import Decoder, Sentence
+from service.decoding import Decoder
 from service.engine import Engine, Json, Outcome, Prepared, Spoken, known
-from service.rows import length_of
-from service.searches import Hypothesis, Sampling, SearchPlan
-from service.session import Array
+from service.passages import Leg, Passage, Passages, TranslatorRow
+from service.searches import Hypothesis, Sampling
 from service.settings import Settings
 from service.stacks import Wanted
+from service.text.characters import clean, is_blank
 from service.text.detection import Choice
+from service.text.documents import Wishes
 from service.translator_schemas import BackTranslateRequest, TranslateRequest
 
 Direction = tuple[str, str]
 """Source and target language."""
-LONGER = 2
-MORE = 10
-"""A translation left to itself has at most LONGER times its source's tokens and MORE."""
-
-
-@dataclass(frozen=True)
-class Leg:
-    """What is asked of one text: from where, to where, searched how."""
-
-    source: Spoken
-    target: str
-    beams: int = 1
-    n_best: int = 1
-    max_length: int | None = None
-    sampling: Sampling | None = None
-
-    @property
-    def direction(self) -> Direction:
-        """From where to where."""
-        return self.source.tag, self.target
-
-
-@dataclass(frozen=True, eq=False)
-class TranslatorRow:
-    """One text on one leg, ready to run."""
-
-    leg: Leg
-    stack: Stack
-    sentence: Sentence
-
-    @property
-    def language(self) -> str:
-        """Whose turn it takes: each direction's."""
-        return "→".join(self.leg.direction)
-
-    @property
-    def length(self) -> int:
-        """Positions that it takes: its module's soft prompt and its source tokens."""
-        return length_of(self.sentence)
 
 
 class TranslatorEngine(Engine[TranslatorRow]):
@@ -85,7 +45,7 @@ class TranslatorEngine(Engine[TranslatorRow]):
         super().__init__(folder, settings, identifier)
         if self.base.decoder_start_id is None:
             raise ConfigError(f"{folder}: no decoder_start_id; describe and export the base again")
-        self._start_id = self.base.decoder_start_id
+        self._passages = Passages(self.encoder, self.base.decoder_start_id, settings)
         self._decoder = Decoder(self.graphs)
 
     async def translate(self, request: TranslateRequest) -> list[Outcome]:
@@ -116,7 +76,15 @@ class TranslatorEngine(Engine[TranslatorRow]):
         back: list[Outcome] = []
         if request.round_trip and drafts:
             beams = request.beams if request.mode == "beam" else 1
-            home = [Leg(Spoken(leg.target), leg.source.tag, beams) for leg, _ in drafts]
+            home = [
+                Leg(
+                    Spoken(leg.target),
+                    leg.source.tag,
+                    beams,
+                    wishes=Wishes(leg.target, marks=False),
+                )
+                for leg, _ in drafts
+            ]
             texts = [text for _, text in drafts]
             back = await self._run("back_translate", texts, home, request.modules)
         return await asyncio.to_thread(self._judged, request, there, back)
@@ -136,11 +104,26 @@ class TranslatorEngine(Engine[TranslatorRow]):
         def stack(direction: Direction) -> Stack:
             return self._stack(direction, modules)
 
-        def prepare(place: int, text: Text) -> Prepared[TranslatorRow]:
+        def prepare(place: int, text: Text) -> Json | Prepared[TranslatorRow]:
             leg = known(legs[place])
-            own = stack(leg.direction)
-            row = TranslatorRow(leg, own, self._sentence(str(text), leg, own.prompt))
-            return Prepared(row, lambda hypotheses: self._answer(row, hypotheses))
+            begin, through = self._passages.begin, self._via(leg, modules)
+            if through is None:
+                own = stack(leg.direction)
+                return begin(str(text), leg, own, lambda only: self._answer(only, only))
+            there, on = (stack(each) for each in pairwise((leg.source.tag, through, leg.target)))
+            to_pivot = replace(leg, target=through, n_best=1, max_length=None)
+            from_pivot = replace(leg, source=Spoken(through), wishes=leg.wishes.spoken(through))
+            return begin(
+                str(text),
+                to_pivot,
+                there,
+                lambda first: begin(
+                    first.result.drafts[0].text,
+                    from_pivot,
+                    on,
+                    lambda last: self._answer(first, last),
+                ),
+            )
 
         return await self.answer(endpoint, texts, lambda: prepare)
 
@@ -152,11 +135,45 @@ class TranslatorEngine(Engine[TranslatorRow]):
         target = self._target("target", request.target)
         source = self.resolver.tag(request.source) or self._named_source(request.modules, target)
         return [
-            each
-            if isinstance(each, LangmodError)
-            else Leg(each, target, request.beams, request.n_best, request.max_length)
+            each if isinstance(each, LangmodError) else self._leg(request, each, target)
             for each in self._speak(request, source, target, "source")
         ]
+
+    def _leg(self, request: TranslateRequest, source: Spoken, target: str) -> Leg:
+        settings = self.settings
+        ngram, penalty = request.no_repeat_ngram_size, request.repetition_penalty
+        pivot = settings.pivot if request.pivot is None else request.pivot
+        return Leg(
+            source,
+            target,
+            request.beams,
+            request.n_best,
+            request.max_length,
+            length_ratio=request.length_ratio,
+            no_repeat_ngram=settings.no_repeat_ngram if ngram is None else ngram,
+            repetition_penalty=settings.repetition_penalty if penalty is None else penalty,
+            wishes=Wishes(
+                source.tag,
+                tuple(_read(each, "keep") for each in request.keep),
+                {
+                    _read(term, "glossary"): clean(into).text
+                    for term, into in request.glossary.items()
+                },
+            ),
+            html=request.format == "html",
+            pivot=self.resolver.tag(pivot) if pivot else None,
+        )
+
+    def _via(self, leg: Leg, modules: Sequence[str]) -> str | None:
+        """The pivot of a direction that has no module of its own, if both halves have one."""
+        pivot, direct = leg.pivot, leg.direction
+        if pivot is None or pivot in direct or modules or self._has_module(direct):
+            return None
+        halves = (leg.source.tag, pivot), (pivot, leg.target)
+        return pivot if all(map(self._has_module, halves)) else None
+
+    def _has_module(self, direction: Direction) -> bool:
+        return self.resolver.index.find(lambda m: (m.source, m.target) == direction) is not None
 
     def _legs_there(self, request: BackTranslateRequest) -> list[Leg | LangmodError]:
         if request.mode == "greedy":
@@ -170,7 +187,14 @@ class TranslatorEngine(Engine[TranslatorRow]):
         return [
             each
             if isinstance(each, LangmodError)
-            else Leg(each, pivot, width, request.n, sampling=self._sampling(request, text))
+            else Leg(
+                each,
+                pivot,
+                width,
+                request.n,
+                sampling=self._sampling(request, text),
+                wishes=Wishes(each.tag, marks=False),
+            )
             for each, text in zip(spoken, request.texts, strict=True)
         ]
 
@@ -214,7 +238,9 @@ class TranslatorEngine(Engine[TranslatorRow]):
             return None
         top_k = min(request.top_k, self.encoder.written)
         # Of the text, not its place: the same text draws the same in any company.
-        return Sampling(top_k, request.temperature, (request.seed, crc32(text.encode())))
+        return Sampling(
+            top_k, request.temperature, (request.seed, crc32(clean(text).text.encode()))
+        )
 
     def _check_direction(self, direction: Direction) -> None:
         source, target = direction
@@ -252,40 +278,29 @@ class TranslatorEngine(Engine[TranslatorRow]):
                 asked = ", ".join("→".join(each) for each in sorted(directions))
                 raise BadRequest(f"modules: {name!r} serves {'→'.join(direction)}, not {asked}")
 
-    def _sentence(self, text: str, leg: Leg, prompt: Array) -> Sentence:
-        encoded = self.encoder.beside(len(prompt)).encode_sentence(text, leg.source.tag)
-        usual = min(self.base.most_written, LONGER * len(encoded) + MORE)
-        plan = SearchPlan(
-            start_id=self._start_id,
-            target_id=self.base.language_tokens[leg.target],
-            eos_id=self.base.eos_id,
-            max_length=leg.max_length or usual,
-            beams=leg.beams,
-            n_best=leg.n_best,
-            sampling=leg.sampling,
-        )
-        return Sentence(encoded.token_ids, plan, prompt)
-
-    def _answer(self, row: TranslatorRow, hypotheses: Sequence[Hypothesis]) -> Json:
-        if not all(np.isfinite(each.score) for each in hypotheses):
-            names = ", ".join(row.stack.keys) or "the base"
-            raise LangmodError(f"{names} gave numbers that are not finite for this text")
+    def _answer(self, first: Passage, last: Passage) -> Json:
+        """The answer to a text that came through one leg, or through two."""
         translations = [
             {
-                "text": self.encoder.decode(each.token_ids),
+                "text": each.text,
                 "score": round(each.score, DIGITS),
-                "tokens": len(each.token_ids),
+                "tokens": each.tokens,
+                "cut": each.cut,
             }
-            for each in hypotheses
+            for each in last.result.drafts
         ]
+        through = [first] if first is last else [first, last]
         return {
-            "source": row.leg.source.tag,
-            "source_probability": row.leg.source.probability,
-            "source_tokens": len(row.sentence.token_ids),
-            "target": row.leg.target,
+            "source": first.leg.source.tag,
+            "source_probability": first.leg.source.probability,
+            "source_tokens": first.source_tokens,
+            "target": last.leg.target,
             "translation": translations[0]["text"],
             "translations": translations,
-            "modules": row.stack.keys,
+            "sentences": first.result.sentences,
+            "via": None if first is last else first.leg.target,
+            "fallback": not any(each.stack.keys for each in through) or None,
+            "modules": [key for each in through for key in each.stack.keys],
         }
 
     def _judged(
@@ -295,7 +310,9 @@ class TranslatorEngine(Engine[TranslatorRow]):
         return [
             outcome
             if isinstance(outcome, LangmodError)
-            else judge.answer(text, outcome, list(islice(round_trips, request.n)))
+            else judge.answer(
+                text, outcome, list(islice(round_trips, len(outcome["translations"])))
+            )
             for text, outcome in zip(request.texts, there, strict=True)
         ]
 
@@ -303,3 +320,10 @@ class TranslatorEngine(Engine[TranslatorRow]):
 def _check_most(field: str, got: int, limit: int, advice: str) -> None:
     if got > limit:
         raise BadRequest(f"{field}: got {got}, at most {limit}; {advice}", got=got, limit=limit)
+
+
+def _read(wish: str, field: str) -> str:
+    text = clean(wish).text
+    if is_blank(text):
+        raise BadRequest(f"{field}: got {wish!r}, which nobody can see in a text; leave it out")
+    return text

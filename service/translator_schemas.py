@@ -9,6 +9,7 @@ from service.schemas import Answer, Request, TextAnswer, Texts, Whole
 from service.searches import SHORTEST
 
 Beams = Annotated[Whole, Field(ge=1, le=8)]
+Wish = Annotated[str, Field(min_length=1, max_length=1000)]
 Mode = Literal["beam", "greedy", "sample"]
 
 
@@ -26,8 +27,25 @@ class TranslateRequest(Request):
     n_best: Beams = 1
     """Translations of each text, at most as many as beams."""
     max_length: Annotated[Whole, Field(ge=SHORTEST)] | None = None
-    """Tokens of a translation at most, its language token and end included; left out, twice those
-    of its text and ten more."""
+    """Tokens of a sentence's translation at most, its language token and end included; what is
+    longer is cut there. Left out, a translation that grows too long is made anew in halves."""
+    length_ratio: Annotated[float, Field(gt=0, le=20)] | None = None
+    """Instead of max_length: tokens at most as a multiple of the source's, and some more."""
+    no_repeat_ngram_size: Annotated[Whole, Field(ge=0, le=20)] | None = None
+    """No run of so many tokens is written twice in a sentence; 0: any may be. Left out, as the
+    service is set."""
+    repetition_penalty: Annotated[float, Field(ge=1, le=5)] | None = None
+    """By which the log-probability of a token written before is multiplied; left out, as the
+    service is set."""
+    format: Literal["text", "html"] = "text"
+    """``html``: what people read in markup is translated, the markup stays as it is."""
+    keep: list[Wish] = Field(default_factory=list, max_length=1000)
+    """Strings that stay as they are, names say; placeholders, addresses and numbers always do."""
+    glossary: dict[Wish, Wish] = Field(default_factory=dict, max_length=1000)
+    """Words of the source and what they are to be called."""
+    pivot: str | None = None
+    """Language through which a direction without a module of its own is translated, where both
+    halves have one; left out, as the service is set; ``""``: through none."""
 
 
 class BackTranslateRequest(Request):
@@ -69,7 +87,9 @@ class Translation(BaseModel):
     score: float
     """Mean log-probability of its tokens, the language token counted as certain."""
     tokens: int
-    """Of it, language token and end included."""
+    """Of it, language tokens and ends of its sentences included."""
+    cut: bool
+    """Whether a sentence of it reached the most tokens allowed before its end."""
 
 
 class TranslateAnswer(Answer):
@@ -79,11 +99,17 @@ class TranslateAnswer(Answer):
     source_probability: float | None = None
     """Given where the source language was detected."""
     source_tokens: int
-    """Of the text, language token and end included."""
+    """Of the text, language tokens and ends of its sentences included."""
     target: str
     translation: str
     """The best of them."""
     translations: list[Translation]
+    sentences: int
+    """Of the text, all of which are in its translations."""
+    via: str | None = None
+    """The language it was translated through, where the direction has no module of its own."""
+    fallback: bool | None = None
+    """True where no module serves the direction: the bare base did."""
 
 
 class SyntheticPair(BaseModel):

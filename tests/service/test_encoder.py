@@ -106,7 +106,7 @@ async def test_a_row_in_a_mixed_batch_answers_as_it_does_alone(engine, monkeypat
     ready = [plan(0, with_mask(text) if kind == "fill_mask" else text)
              for kind, tag, plan, text in plans]  # fmt: skip
     outputs = engine.run([each.row for each in ready])
-    together = [each.finish(output) for each, output in zip(ready, outputs, strict=True)]
+    together = [each.finish([output]) for each, output in zip(ready, outputs, strict=True)]
     assert sizes == [len(alone)]
     for (key, expected), got in zip(alone.items(), together, strict=True):
         assert got["modules"] == expected["modules"], key

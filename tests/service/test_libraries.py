@@ -75,7 +75,7 @@ def test_heads_of_both_libraries_answer_in_one_batch_as_they_do_alone(heads):
     assert batches == [len(expected)]
     for (key, logits), each, output in zip(expected.items(), ready, outputs, strict=True):
         np.testing.assert_allclose(output["logits"], logits, atol=TOLERANCE, rtol=TOLERANCE)
-        check_answer(each.finish(output), logits, key, tokenizer)
+        check_answer(each.finish([output]), logits, key, tokenizer)
 
 
 def prepared(engine, name, text):

@@ -85,7 +85,7 @@ def every_row(engine):
 
 def answers(engine, ready):
     outputs = engine.run([each.row for each in ready])
-    return [each.finish(output) for each, output in zip(ready, outputs, strict=True)]
+    return [each.finish([output]) for each, output in zip(ready, outputs, strict=True)]
 
 
 def test_every_mix_in_one_batch_answers_as_each_row_alone(engine, monkeypatch):
@@ -167,7 +167,7 @@ def test_only_rows_with_a_prompt_leave_the_device(engine):
 
 
 @fp32
-async def test_a_text_and_its_prompts_fit_together_or_are_refused(engine):
+async def test_a_text_and_its_prompts_fit_together_or_it_is_cut(engine):
     limit = engine.base.max_tokens
     whole = engine.encoder.encode("a " * limit, truncate=True)
     longest = ("a " * limit)[: whole.offsets[limit - 1 - 11 - 1, 1]]
@@ -320,7 +320,8 @@ async def test_directions_with_and_without_prompts_share_a_batch(translator):
     for request in requests:
         (leg,) = engine._legs(request)
         stack = engine._stack(leg.direction, ())
-        ready.append(engine._sentence(request.texts[0], leg, stack.prompt))
+        begun = engine._passages.begin(request.texts[0], leg, stack, lambda passage: {})
+        ready.append(begun.row.sentence)
     stacks = [engine._stack(pair, ()) for pair in asked]
     assert {len(stack.prompt) for stack in stacks} == {0, 7}
     with engine.bank.pin(stacks) as pinned:
@@ -330,13 +331,14 @@ async def test_directions_with_and_without_prompts_share_a_batch(translator):
         assert abs(best.score - expected["translations"][0]["score"]) < FP32_TOLERANCE
 
 
-async def test_a_translators_text_and_its_prompt_fit_together_or_are_refused(translator):
+async def test_a_translators_text_and_its_prompt_fit_together_or_it_is_cut(translator):
     engine, _ = translator
     text = "ko " * 12
     tokens = len(engine.encoder.encode_sentence(text, "ko"))
     engine.encoder.base = engine.base = engine.base.model_copy(update={"max_tokens": tokens + 6})
     about = {"texts": [text], "source": "ko", "max_length": 4}
     (long,) = await engine.translate(TranslateRequest(**about, target="mn"))
-    assert "of which soft prompts take 7" in long.message
+    # In two halves, each of at most four tokens.
+    assert long["translations"][0]["tokens"] == 8
     (fits,) = await engine.translate(TranslateRequest(**about, target="kk"))
     assert fits["source_tokens"] == tokens

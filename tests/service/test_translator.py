@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from langmod.errors import BadRequest, LangmodError, UnknownLanguage
 from langmod.langid import LanguageIdentifier, ngram_buckets
 from langmod.specs import ROW_TOLERANCE
 from service.back_translation import Pair, PairFilter
+from service.bank import Stack
+from service.engine import Spoken
+from service.passages import Leg
 from service.settings import Settings
+from service.text.documents import Wishes
+from service.text.html import pieces
 from service.translator import TranslatorEngine
 from service.translator_schemas import BackTranslateRequest, TranslateRequest
 from tests.service.published import publish
@@ -87,12 +93,127 @@ def test_a_source_left_out_is_detected(engine):
     assert given[0]["translations"] == found[0]["translations"]
 
 
-def test_a_long_text_is_refused_and_its_neighbours_answered(engine):
+def test_a_long_text_is_answered_whole_and_so_are_its_neighbours(engine):
     alone = translate(engine, texts=[KO], source="ko", target="en")
-    texts = [KO, "x " * 500, "", KO]
+    texts = [KO, f"{KO} " * 40, "", KO]
     first, long, empty, last = translate(engine, texts=texts, source="ko", target="en")
-    assert (long.code, empty.code) == ("text_too_long", "bad_request")
+    assert empty.code == "bad_request"
     assert first == last == alone[0]
+    assert long["sentences"] == 40
+    assert long["translation"] == f"{first['translation']} " * 40
+    assert long["source_tokens"] == 40 * first["source_tokens"]
+
+
+def test_a_sentence_longer_than_the_base_reads_is_translated_in_parts(engine):
+    sentence = KO.rstrip(".") + " "
+    (answer,) = translate(engine, texts=[sentence * 30], source="ko", target="en")
+    assert answer["sentences"] == 1
+    assert answer["source_tokens"] > 2 * engine.base.max_tokens
+
+
+def test_lines_and_sentences_stay_in_their_places(engine):
+    one, two, three = (
+        translate(engine, texts=[text], source="ko", target="en")[0]["translation"]
+        for text in SENTENCES["ko"][:3]
+    )
+    text = "{}  {}\n\n  - {}\r\n".format(*SENTENCES["ko"][:3])
+    (answer,) = translate(engine, texts=[text], source="ko", target="en")
+    assert answer["translation"] == f"{one}  {two}\n\n  - {three}\r\n"
+    assert answer["sentences"] == 3
+
+
+def test_both_forms_of_unicode_are_answered_alike(engine):
+    forms = [unicodedata.normalize(form, KO) for form in ("NFC", "NFD")]
+    assert forms[0] != forms[1]
+    answers = translate(engine, texts=[*forms, f"\ufeff{KO}\u200b"], source="ko", target="en")
+    assert answers[0] == answers[1] == answers[2]
+    detected = translate(engine, texts=forms, target="en")
+    assert detected[0] == detected[1]
+    pairs = back_translate(engine, texts=forms, language="ko", mode="sample", n=2)
+    assert pairs[0]["pairs"][0]["source"] == pairs[1]["pairs"][0]["source"]
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff", "\u200b \n\u00ad"])
+def test_what_nobody_sees_is_empty(engine, text):
+    (fault,) = translate(engine, texts=[text], source="ko", target="en")
+    assert fault.message.startswith("the text is empty")
+
+
+@pytest.mark.parametrize(
+    ("source", "via"),
+    [
+        ("Open {name} with %1$s at https://a.mn/b on 11:29", ["{name}", "%1$s", "https://a.mn/b"]),
+        ("Press <b>Save</b> or <i>Close</i> now", ["<b>", "</b>", "<i>", "</i>"]),
+        ("Ask Bat about 😀", ["Bat", "😀"]),
+    ],
+)
+def test_what_must_survive_does_in_a_translator_of_random_weights(engine, source, via):
+    (answer,) = translate(engine, texts=[source], source="en", target="ko", keep=["Bat"])
+    assert all(answer["translation"].count(each) == 1 for each in via)
+
+
+def test_html_keeps_its_markup(engine):
+    page = "<div class=x><p title='A book'>The book &amp; <b>the train</b>.</p><script>a<b</script>"
+    body = {"source": "en", "target": "ko", "format": "html"}
+    (answer,) = translate(engine, texts=[page], **body)
+    tags = [piece.tag for piece in pieces(answer["translation"])]
+    assert tags == [piece.tag for piece in pieces(page)]
+    assert "<script>a<b</script>" in answer["translation"]
+    assert "A book" not in answer["translation"]
+
+
+def test_the_glossary_has_its_word(engine):
+    body = {"source": "en", "target": "ko", "glossary": {"train": "열차편"}}
+    (answer,) = translate(engine, texts=["The train to the coast leaves at seven."], **body)
+    assert "열차편" in answer["translation"]
+
+
+def test_a_direction_without_a_module_goes_through_the_pivot(engine, translator_folder):
+    publish(translator_folder, "en-mn", "language", "lora", scale=0.2, source="en", target="mn")
+    (first,) = translate(engine, texts=[KO], source="ko", target="en")
+    (second,) = translate(engine, texts=[first["translation"]], source="en", target="mn")
+    (through,) = translate(engine, texts=[KO], source="ko", target="mn")
+    assert through["via"] == "en"
+    assert through["translation"] == second["translation"]
+    assert through["source_tokens"] == first["source_tokens"]
+    assert names(through) == ["ko-en", "en-mn"]
+    assert (through["fallback"], first["via"], first["fallback"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("pivot", ["", "kk"])
+def test_a_direction_that_nothing_serves_says_so(engine, pivot):
+    (bare,) = translate(engine, texts=[KO], source="ko", target="mn", pivot=pivot)
+    assert (bare["via"], bare["fallback"], bare["modules"]) == (None, True, [])
+
+
+def test_a_pivot_that_is_no_language_is_refused(engine):
+    with pytest.raises(UnknownLanguage, match="no language 'xx yy'"):
+        translate(engine, texts=[KO], source="ko", target="mn", pivot="xx yy")
+
+
+def test_repetitions_are_not_written_where_a_request_says_so(engine):
+    def runs(**body):
+        (answer,) = translate(engine, texts=[KO], source="ko", target="mn", max_length=60, **body)
+        return answer["translation"]
+
+    plain, fewer = runs(), runs(no_repeat_ngram_size=2)
+    assert plain != fewer
+    assert runs(no_repeat_ngram_size=0, repetition_penalty=1.0) == plain
+    assert len({plain, fewer, runs(repetition_penalty=3.0)}) == 3
+
+
+def test_a_translation_that_reaches_its_limit_says_so(engine):
+    (short,) = translate(engine, texts=[KO], source="ko", target="mn", max_length=3)
+    assert short["translations"][0]["cut"]
+    assert short["translations"][0]["tokens"] == 3
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(None, 2 * 19 + 10), (0.5, 20), (20, 64)])
+def test_the_usual_limit_is_relative_to_the_source(engine, ratio, most):
+    leg = Leg(Spoken("ko"), "mn", length_ratio=ratio)
+    ready = engine._passages.begin(KO, leg, Stack(), lambda passage: {})
+    assert len(ready.row.sentence.token_ids) == 19
+    assert ready.row.sentence.plan.max_length == most
 
 
 def test_a_module_that_breaks_its_numbers_harms_only_its_own_rows(engine, translator_folder):
@@ -161,7 +282,8 @@ def test_requests_of_many_kinds_share_batches_and_change_nothing(engine, monkeyp
             assert one["modules"] == other["modules"]
             scores = [each["translations"][0]["score"] for each in (one, other)]
             assert scores[0] == pytest.approx(scores[1], abs=ROW_TOLERANCE)
-    assert sum(sizes) == 2 * len(requests)
+    # Sentences whose translations grow too long are translated again in halves.
+    assert sum(sizes) >= 2 * len(requests)
     assert max(sizes) > 8
 
 
@@ -174,7 +296,8 @@ def test_a_pair_is_two_translations_and_their_chrf(engine):
     for pair, made in zip(answer["pairs"], there[0]["translations"], strict=True):
         assert (pair["source"], pair["target"]) == (made["text"], KO)
         assert pair["score"] == pytest.approx(made["score"], abs=ROW_TOLERANCE)
-        (back,) = translate(engine, texts=[made["text"]], source="en", target="ko", beams=4)
+        home = Leg(Spoken("en"), "ko", 4, wishes=Wishes("en", marks=False))
+        (back,) = asyncio.run(engine._run("translate", [made["text"]], [home], ()))
         assert pair["round_trip"] == back["translation"]
         expected = CHRF().sentence_score(back["translation"], [KO]).score
         assert pair["chrf"] == pytest.approx(expected, abs=0.01)
@@ -206,11 +329,11 @@ def test_round_trips_can_be_left_out(engine):
 
 
 def test_faults_of_back_translation_stand_in_their_places(engine):
-    texts = [KO, "x " * 500, EN]
-    answered, long, same = back_translate(engine, texts=texts, pivot="en")
+    texts = [KO, "\u200b", EN]
+    answered, empty, same = back_translate(engine, texts=texts, pivot="en")
     assert answered["language"] == "ko"
     assert answered["pairs"]
-    assert isinstance(long, LangmodError)
+    assert isinstance(empty, LangmodError)
     assert "detected English ('en') with probability 1.00: this cannot" in same.message
 
 

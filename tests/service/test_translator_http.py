@@ -21,15 +21,17 @@ def post(client, endpoint, **body):
 
 def test_both_endpoints_answer_over_http(client):
     response = post(
-        client, "translate", texts=[KO, "x " * 500], source="ko", target="en", beams=2, n_best=2
+        client, "translate", texts=[KO, " "], source="ko", target="en", beams=2, n_best=2
     )
     assert response.status_code == 200
     answer, fault = response.json()["results"]
-    assert fault["error"]["code"] == "text_too_long"
+    assert fault["error"]["code"] == "bad_request"
     assert set(answer) == {
-        "source", "source_tokens", "target", "translation", "translations", "modules"
+        "source", "source_tokens", "target", "translation", "translations", "sentences", "modules"
     }  # fmt: skip
-    assert [set(each) for each in answer["translations"]] == [{"text", "score", "tokens"}] * 2
+    assert [set(each) for each in answer["translations"]] == [
+        {"text", "score", "tokens", "cut"}
+    ] * 2
     (made,) = post(client, "back_translate", texts=[KO], language="ko").json()["results"]
     assert set(made) == {"language", "pivot", "signature", "pairs", "modules"}
     assert {"source", "target", "score", "length_ratio", "keep", "reasons"} <= set(made["pairs"][0])
@@ -46,6 +48,13 @@ def test_both_endpoints_answer_over_http(client):
         ("translate", {"source": "ko", "target": "en", "beams": 0}, 400, "beams: "),
         ("translate", {"source": "ko", "target": "en", "n_best": 2}, 400, "n_best: got 2"),
         ("translate", {"source": "ko", "target": "en", "max_length": 1}, 400, "max_length: "),
+        ("translate", {"source": "ko", "target": "en", "keep": [""]}, 400, "keep.0: "),
+        ("translate", {"source": "ko", "target": "en", "keep": ["\u200b"]}, 400, "keep: got"),
+        ("translate", {"source": "ko", "target": "en", "glossary": {"": "x"}}, 400, "glossary"),
+        ("translate", {"source": "ko", "target": "en", "format": "md"}, 400, "format: "),
+        ("translate", {"source": "ko", "target": "en", "no_repeat_ngram_size": -1}, 400, "no_rep"),
+        ("translate", {"source": "ko", "target": "en", "repetition_penalty": 0.5}, 400, "repet"),
+        ("translate", {"source": "ko", "target": "en", "length_ratio": 0}, 400, "length_ratio"),
         ("translate", {"source": "ko", "target": "en", "modules": ["ko-em"]}, 404, "ko-en"),
         ("back_translate", {"language": "ko", "mode": "best"}, 400, "mode: "),
         ("back_translate", {"language": "ko", "seed": -1}, 400, "seed: "),

@@ -89,7 +89,7 @@ async def test_a_row_beside_other_vocabularies_answers_as_it_does_alone(engine, 
         for kind, tag, text in alone
     ]
     outputs = engine.run([each.row for each in ready])
-    together = [each.finish(output) for each, output in zip(ready, outputs, strict=True)]
+    together = [each.finish([output]) for each, output in zip(ready, outputs, strict=True)]
     assert bodies == [len(alone)], "one body for all vocabularies"
     for (key, expected), got in zip(alone.items(), together, strict=True):
         assert got["modules"] == expected["modules"], key
