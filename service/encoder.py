@@ -20,6 +20,7 @@ from service.schemas import ClassifyRequest, TextsRequest
 from service.session import Array
 from service.settings import Settings
 from service.stacks import Wanted
+from service.text.characters import clean
 from service.text.detection import Choice
 from service.vocabularies import OwnVocabulary, Vocabularies
 
@@ -122,7 +123,10 @@ class EncoderEngine(Engine[EncoderRow]):
             encoded = TASKS[kind].encode(encoder.beside(len(modules_of_row.prompt)), read)
             example = Example(text, encoded, encoder, labels, top_k)
             row = EncoderRow(kind, own.tag, modules_of_row, example, words)
-            return Prepared([row], lambda outputs: _answer(row, own, outputs[0]))
+            return Prepared(
+                [row],
+                lambda outputs: _given_spans(_answer(row, own, outputs[0]), request.texts[place]),
+            )
 
         return prepare
 
@@ -217,3 +221,17 @@ def _answer(row: EncoderRow, spoken: Spoken, output: Mapping[str, Array]) -> Jso
     answer = TASKS[row.kind].decode(output, row.example)
     about = {"language": spoken.tag, "language_probability": spoken.probability}
     return {**answer.model_dump(), **about, "modules": row.stack.keys}
+
+
+def _given_spans(answer: Json, given: Text) -> Json:
+    """Spans, if there are any, in the characters of the text as it was given; none overlap."""
+    if "spans" not in answer or not isinstance(given, str):
+        return answer
+    text, last, spans = clean(given), 0, []
+    for span in answer["spans"]:
+        start, end = text.given_span(span["start"], span["end"])
+        start = max(start, last)
+        if start < end:
+            spans.append({**span, "start": start, "end": end, "text": given[start:end]})
+            last = end
+    return {**answer, "spans": spans}

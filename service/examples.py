@@ -83,7 +83,10 @@ EXAMPLES: Mapping[str, Exchange] = {
                 "source_tokens": 9,
                 "target": "en",
                 "translation": "Could not save the file.",
-                "translations": [{"text": "Could not save the file.", "score": -0.4, "tokens": 8}],
+                "translations": [
+                    {"text": "Could not save the file.", "score": -0.4, "tokens": 8, "cut": False}
+                ],
+                "sentences": 1,
             }
         ),
     ),
