@@ -136,8 +136,8 @@ def test_every_mix_answers_as_in_torch(engine, folder):
     references = [in_torch(slotted, row) for row in rows]
     for row, output, reference in zip(rows, outputs, references, strict=True):
         found = output["logits" if "logits" in output else "hidden"]
-        # Relative to the row: one of the random LoRAs on a random LoRA makes much of a last bit, and
-        # of which bit that is processors differ.
+        # Relative to the row: one of the random LoRAs on a random LoRA makes much of a last bit,
+        # and which bit that is depends on the processor.
         tolerance = 2 * FP32_TOLERANCE * max(1, np.abs(reference).max())
         np.testing.assert_allclose(found, reference, atol=tolerance, rtol=0)
     vectors = [each for row, each in zip(rows, references, strict=True) if row.kind == "embed"]
