@@ -141,7 +141,7 @@ class Passages:
     def _usual_length(self, tokens: int, leg: Leg) -> int:
         ratio = leg.length_ratio or self._settings.length_ratio
         return min(
-            self._encoder.base.max_tokens, round(ratio * tokens) + self._settings.length_margin
+            self._encoder.base.most_written, round(ratio * tokens) + self._settings.length_margin
         )
 
     def _drafts(self, row: TranslatorRow, hypotheses: Sequence[Hypothesis]) -> list[Draft]:

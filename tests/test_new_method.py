@@ -129,11 +129,11 @@ def check_mixed(folder):
     ]
     rows = [each.row for each in ready]
     answers = [(each, *engine.run([each.row])) for each in ready]
-    alone = np.array([each.finish(output)["vector"] for each, output in answers])
+    alone = np.array([each.finish([output])["vector"] for each, output in answers])
     batches, execute = [], engine.execute
     engine.execute = lambda some, pinned: batches.append(len(some)) or execute(some, pinned)
     outputs = zip(ready, engine.run(rows), strict=True)
-    mixed = np.array([each.finish(output)["vector"] for each, output in outputs])
+    mixed = np.array([each.finish([output])["vector"] for each, output in outputs])
     engine.close()
     assert batches == [len(rows)]
     for one, other in itertools.combinations((0, 2, 4), 2):

@@ -155,7 +155,8 @@ def _finished(
     tags = place_tags(segment, text, spans, alone)
     words = assembled(text, [(*span, " ") for span in sorted(spans.values())], str)
     terms = any(mark.kind == "term" for mark in spans)
-    if tags is None or not (terms or has_letters(words)):
+    # Of a plain sentence the model's own answer counts, be it empty.
+    if tags is None or (segment.marks and not (terms or has_letters(words))):
         return None
     places = [(at, at, mark.output) for at, mark in tags]
     places += [

@@ -334,7 +334,7 @@ async def test_directions_with_and_without_prompts_share_a_batch(translator):
 
 async def test_a_translators_text_and_its_prompt_fit_together_or_it_is_cut(translator):
     engine, _ = translator
-    text = "ko " * 12
+    text = " ".join(["ko"] * 12)
     tokens = len(engine.encoder.encode_sentence(text, "ko"))
     engine.encoder.base = engine.base = engine.base.model_copy(update={"max_tokens": tokens + 6})
     about = {"texts": [text], "source": "ko", "max_length": 4}
