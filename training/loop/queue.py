@@ -9,10 +9,11 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from langmod.config import Frozen, RunConfig
 from langmod.errors import ConfigError, LangmodError
@@ -42,6 +43,15 @@ class QueueConfig(RunConfig):
     folder: Path = Path("runs/queue")
     """Where their output goes, a log each."""
     runs: tuple[QueuedRun, ...]
+
+    @field_validator("runs")
+    @classmethod
+    def _named_once(cls, runs: tuple[QueuedRun, ...]) -> tuple[QueuedRun, ...]:
+        counts = Counter(run.name for run in runs)
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return runs
 
     def log(self, run: QueuedRun) -> Path:
         """The output of a run, all its starts one after the other."""

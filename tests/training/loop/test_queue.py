@@ -45,6 +45,11 @@ def test_a_run_without_its_file_has_failed(runs, tmp_path):
         run_queue(QueueConfig(runs=(done,)))
 
 
+def test_a_name_stands_for_one_run(runs):
+    with pytest.raises(ValueError, match="named twice: one"):
+        QueueConfig(runs=(runs("one"), runs("two"), runs("one")))
+
+
 def test_one_queue_works_at_a_time(runs):
     config = QueueConfig(runs=(runs("one"),))
     with config.lock(), pytest.raises(ConfigError, match="another queue"):
