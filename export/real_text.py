@@ -21,7 +21,7 @@ from adaptation.slotted import SlottedBase
 from export.encoder_graphs import encoder_graphs
 from export.graphs import Feed
 from export.module import empty_bank
-from export.parity import run
+from export.parity import ParityError, run
 from langmod.config import Frozen, write_atomic
 from langmod.encoding import TextEncoder
 from langmod.errors import ConfigError
@@ -31,6 +31,8 @@ from langmod.store import Module, ModuleStore
 from langmod.tasks.embed import prefixed
 
 BATCH = 16
+NEAREST = 0.995
+"""Smallest cosine of a text's two vectors that 8 bits may show."""
 Vectors = NDArray[np.float32]
 
 
@@ -175,9 +177,15 @@ def compare_precisions(
 
     Raises:
         ConfigError: no encoder, no such file, or a module that labels no whole texts.
+        ParityError: a text whose vectors are too far apart; names the languages.
     """
     sides = Sides(base, precision, module)
     checks = [_check(sides, files, language) for language in languages]
+    far = [each.language for each in checks if each.worst_cosine < NEAREST]
+    if far:
+        raise ParityError(
+            f"vectors of {base} are further from torch than cosine {NEAREST} in: {', '.join(far)}"
+        )
     return Comparison(
         base=sides.spec.name,
         base_digest=sides.spec.digest,

@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from export import real_text
+from export.parity import ParityError
 from export.real_text import compare_precisions, save_comparison
 from langmod.errors import ConfigError
 from tests.service.published import TOPICS, publish
@@ -38,6 +40,12 @@ def test_vectors_and_labels_are_compared_by_language(tiny_encoder, texts, tmp_pa
     exact = compare_precisions(base, "fp32", texts, ["ko"], None)
     assert exact.languages[0].worst_cosine == pytest.approx(1, abs=1e-5)
     assert exact.languages[0].torch_accuracy is None
+
+
+def test_vectors_too_far_apart_are_refused(tiny_encoder, texts, monkeypatch):
+    monkeypatch.setattr(real_text, "NEAREST", 0.9999999)
+    with pytest.raises(ParityError, match=r"further from torch than cosine .* in: ko, mn"):
+        compare_precisions(tiny_encoder, "int8", texts, ["ko", "mn"], None)
 
 
 def test_a_file_that_is_not_there_is_named(tiny_encoder, texts):
