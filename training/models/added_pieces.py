@@ -2,8 +2,8 @@
 
 Byte-pair encoding goes on from where the decoder's stopped: its merges stay, in their order, and
 merges learned on other languages' text follow them. A merge that would ever fire in English text
-is left out, so that such English is cut exactly as before. Each new piece starts from the mean of the
-pieces it was cut into (fast vocabulary transfer: Gee et al. 2022, arXiv 2402.09977), and bytes are
+is left out, so that this English is cut exactly as before. Each new piece starts from the mean of
+the pieces it was cut into (fast vocabulary transfer: Gee et al. 2022, arXiv 2402.09977), and bytes are
 there for everything else, as before.
 """
 
