@@ -1,10 +1,10 @@
 """``training pieces``: a decoder gets more pieces, for languages that its own cut to bits.
 
 Byte-pair encoding goes on from where the decoder's stopped: its merges stay, in their order, and
-merges learned on other languages' text follow them. A merge that would ever fire in English text
+merges learned on other languages' text follow them. A merge that ever fires in the corpus' English
 is left out, so that this English is cut exactly as before. Each new piece starts from the mean of
-the pieces it was cut into (fast vocabulary transfer: Gee et al. 2022, arXiv 2402.09977), and bytes are
-there for everything else, as before.
+the pieces it was cut into (fast vocabulary transfer: Gee et al. 2022, arXiv 2402.09977), and bytes
+are there for everything else, as before.
 """
 
 import json
